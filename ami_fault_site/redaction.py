@@ -1,0 +1,23 @@
+"""Take tokens and URL queries out of text before it is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_CREDENTIAL = re.compile(r"(?i)\b(token|bearer|basic)([ :=]+)[\w.~+/=-]{8,}")
+_USERINFO = re.compile(r"(://)[^\s/@\"'<>]+@")
+# A path with a query, with or without a host: urllib3 names "url: /captures/1.jpg?X-Amz-Signature=..." in its errors.
+_QUERY = re.compile(r"(/[^\s?\"'<>]*)\?[^\s\"'<>)]+")
+_COOKIE = re.compile(r"(?i)\b(set-cookie|cookie)(\s*[:=]\s*).*")
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return the text without credentials, cookies, URL queries and the given secrets of 4 characters or more."""
+    for secret in secrets:
+        if len(secret) >= 4:
+            text = text.replace(secret, "***")
+    text = _CREDENTIAL.sub(r"\1\2***", text)
+    text = _USERINFO.sub(r"\1***@", text)
+    text = _COOKIE.sub(r"\1\2***", text)
+    return _QUERY.sub(r"\1?***", text)
