@@ -1,0 +1,76 @@
+"""Read the settings, join the run and give the injector its parts; raise SettingsError if anything is wrong."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import platform
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import ami_fault_site
+from ami_fault_site import profiles, runfolder
+from ami_fault_site.injector import Injector, say
+from ami_fault_site.ledger import Ledger
+from ami_fault_site.settings import Settings, SettingsError, protected_by
+
+BASE_URL = "AMI_ANTENNA_API_BASE_URL"
+
+
+def arm(environ: MutableMapping[str, str]) -> Injector | None:
+    """Return this process's injector, or None where the settings say off; raises SettingsError with every problem.
+
+    The run folder and the seed go into `environ`, so that children, forked or spawned, share them.
+    """
+    settings = profiles.resolve(environ).settings
+    if not settings.enabled:
+        return None
+    _refuse_protected(environ.get(BASE_URL, ""), settings)
+    joined = runfolder.join(settings, Path.cwd() / runfolder.HOME)
+    settings, run = joined.settings, joined.run
+    environ["AMI_TEST_RUN_DIR"] = str(run.path)
+    environ["AMI_TEST_SEED"] = str(settings.seed)
+    ledger = Ledger(run.ledger, settings.incarnation)
+    try:
+        ledger.append(
+            "armed",
+            version=ami_fault_site.__version__,
+            python=platform.python_version(),
+            program=os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else "",
+            seed=settings.seed,
+        )
+    except OSError as error:
+        raise SettingsError([f"AMI_TEST_RUN_DIR={str(run.path)!r}: cannot be written: {error.strerror}"]) from error
+    _end_in_order(ledger)
+    if joined.made and settings.incarnation == 0:
+        say(f"run folder {run.path}, seed {settings.seed}")
+    return Injector(settings, run, ledger)
+
+
+def _refuse_protected(url: str, settings: Settings) -> None:
+    host = urlsplit(url).hostname or ""
+    entry = protected_by(host, settings.protected_hosts)
+    if entry:
+        raise SettingsError(
+            [f"{BASE_URL}: {host} is a protected host (AMI_TEST_PROTECTED_HOSTS={entry}): never tested"]
+        )
+
+
+def _end_in_order(ledger: Ledger) -> None:
+    """Book the end of this process and of those forked from it.
+
+    multiprocessing's children leave without running atexit; they run multiprocessing's own finalizers, which are
+    cleared after the fork, so each child registers again.
+    """
+    atexit.register(ledger.end)
+    if not hasattr(os, "register_at_fork"):
+        return
+
+    def in_child() -> None:
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            util.register_after_fork(ledger, lambda kept: util.Finalize(None, kept.end, exitpriority=-100))
+
+    os.register_at_fork(after_in_child=in_child)

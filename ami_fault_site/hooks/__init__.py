@@ -1,0 +1,201 @@
+"""Watch the worker's imports and put a hook at each seam as its library appears; the table of seams.
+
+Imported while every enabled interpreter starts, so only `os`, `sys` and `_thread` (a built-in lock) come in here.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+    from ami_fault_site.injector import Injector
+
+# Where a hook goes: the library's module, and our module whose install() puts it there.
+_SEAMS = {"requests.sessions": "http", "PIL.Image": "images"}
+
+# The loops of the worker's versions, and of the sample worker: the first function that a module has is the loop.
+TASK_LOOPS: dict[str, tuple[str, ...]] = {
+    "trapdata.antenna.worker": ("_process_batch", "_process_job"),
+    "trapdata.cli.worker": ("_process_batch", "_process_job", "run_worker"),
+    "ami_fault_site.sandbox.worker.loop": ("process_batch",),
+}
+
+# The operator's side stands down: the tool must not strike itself.
+_OPERATOR = ("ami_fault_site.cli", "ami_fault_site.sandbox.server")
+
+
+class _Watch:
+    """The finder on sys.meta_path. It imports and decides nothing; it lets the others find, and looks on."""
+
+    def __init__(self) -> None:
+        self.loops = dict(TASK_LOOPS)
+        self.modules = {*_SEAMS, *TASK_LOOPS}
+        self.injector: Injector | None = None
+        self.undo: list[Callable[[], None]] = []
+        self._standing_down = False
+        self._lock = _thread.RLock()
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec that the other finders give, with a loader that tells us once the module has been run.
+
+        Libraries also ask this only to know whether a module is there, so nothing else may happen here.
+        """
+        if fullname not in self.modules or self._standing_down:
+            return None
+        for finder in sys.meta_path:
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec: ModuleSpec | None = find(fullname, path, target) if find is not None else None
+            if spec is not None:
+                if spec.loader is not None and hasattr(spec.loader, "exec_module"):
+                    spec.loader = _Loader(spec.loader, self)  # type: ignore[assignment]
+                return spec
+        return None
+
+    def loaded(self, module: ModuleType) -> None:
+        """Put the hook in place that belongs to a module which has just been run."""
+        with self._lock:
+            if self._standing_down or _is_operator():
+                self.stand_down()
+                return
+            injector = self.injector or self._arm()
+            if injector is not None:
+                self._install(module, injector)
+
+    def loop_modules(self) -> Iterator[ModuleType]:
+        """Yield the modules that hold a task loop and are loaded already, for a last look before the first call."""
+        for name in sorted(self.modules - set(_SEAMS)):
+            module = sys.modules.get(name)
+            if module is not None:
+                yield module
+
+    def stand_down(self) -> None:
+        """Undo every hook and watch no longer."""
+        self._standing_down = True
+        while self.undo:
+            self.undo.pop()()
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def _arm(self) -> Injector | None:
+        """Read the settings and join the run, or stop the process if that goes wrong; None where it is off."""
+        try:
+            from ami_fault_site.arming import arm
+
+            self.injector = arm(os.environ)
+            if self.injector is not None and self.injector.settings.task_loop:
+                module, _, function = self.injector.settings.task_loop.partition(":")
+                self.loops = {module: (function,)}
+                self.modules.add(module)
+        except Exception as error:
+            _stop(getattr(error, "problems", None) or [f"cannot arm: {type(error).__name__}: {error}"])
+        if self.injector is None:
+            self.stand_down()
+        return self.injector
+
+    def _install(self, module: ModuleType, injector: Injector) -> None:
+        try:
+            from importlib import import_module
+
+            if module.__name__ in _SEAMS:
+                hook = import_module(f"ami_fault_site.hooks.{_SEAMS[module.__name__]}")
+                self.undo.append(hook.install(module, injector, self.look_again))
+            else:
+                self._install_loop(module, injector)
+        except Exception as error:
+            _stop([f"cannot hook {module.__name__}: {type(error).__name__}: {error}"])
+
+    def _install_loop(self, module: ModuleType, injector: Injector) -> None:
+        from ami_fault_site.hooks import tasks
+
+        named = injector.settings.task_loop
+        undo = tasks.install(module, self.loops.get(module.__name__, ()), injector)
+        if undo is not None:
+            self.undo.append(undo)
+        elif named.partition(":")[0] == module.__name__:
+            _stop([f"AMI_TEST_TASK_LOOP={named!r}: the module has no such function"])
+
+    def look_again(self) -> None:
+        """Hook the loops whose modules were being imported while we armed, now that a first call is made."""
+        with self._lock:
+            if self.injector is not None and "task" not in {seam.value for seam in self.injector.seams}:
+                for module in list(self.loop_modules()):
+                    self._install_loop(module, self.injector)
+
+
+class _Loader:
+    """Stands for one spec's loader until its module has been run."""
+
+    def __init__(self, real: object, watch: _Watch) -> None:
+        self._real = real
+        self._watch = watch
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Let the real loader make the module."""
+        create = getattr(self._real, "create_module", None)
+        return create(spec) if create is not None else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Let the real loader run the module, step back, and only then put the hook in place."""
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._real  # type: ignore[assignment]
+        module.__loader__ = self._real  # type: ignore[assignment]
+        self._real.exec_module(module)  # type: ignore[attr-defined]
+        self._watch.loaded(module)
+
+
+_watch: _Watch | None = None
+
+
+def watch_imports() -> None:
+    """Put the finder in place, once; hook at once what is there already."""
+    global _watch
+    if _watch is not None:
+        return
+    _watch = _Watch()
+    named = os.environ.get("AMI_TEST_TASK_LOOP", "").strip().partition(":")[0]
+    if named:
+        _watch.modules.add(named)
+    sys.meta_path.insert(0, _watch)
+    for name in sorted(_watch.modules & sys.modules.keys()):
+        _watch.loaded(sys.modules[name])
+
+
+def stand_down() -> None:
+    """Take every hook out again and watch no longer; imports that come later are left alone."""
+    if _watch is not None:
+        _watch.stand_down()
+
+
+def installed() -> dict[str, str]:
+    """Return what is hooked in this process: seam -> where."""
+    if _watch is None or _watch.injector is None:
+        return {}
+    return {seam.value: where for seam, where in _watch.injector.seams.items()}
+
+
+def _is_operator() -> bool:
+    main = getattr(sys.modules.get("__main__"), "__spec__", None)
+    run_as_module = main is not None and main.name in ("ami_fault_site.__main__", "ami_fault_site.sandbox.__main__")
+    return run_as_module or any(name in sys.modules for name in _OPERATOR)
+
+
+def _stop(problems: list[str]) -> None:
+    """Leave by os._exit(78), with every problem on stderr; works even if our own modules cannot be imported."""
+    for problem in problems:
+        try:
+            os.write(2, f"ami-fault-site: {problem}\n".encode(errors="replace"))
+        except OSError:
+            break
+    os._exit(78)

@@ -1,0 +1,143 @@
+"""The seam at PIL.Image.open: damaged bytes for the real PIL, so that the error is its own."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from ami_fault_site import antenna
+from ami_fault_site.faults import Call, Draw, Seam, Site
+from ami_fault_site.hooks.patch import install as patch
+from ami_fault_site.injector import Injector
+
+_HEADER_BYTES = 12  # too few for any format's header, enough for its magic
+_HTML = b"<!DOCTYPE html>\n<html><head><title>Error</title></head><body>The requested file is not here.</body></html>\n"
+
+
+class _Here(threading.local):
+    depth = 0  # PIL calls Image.open itself: outermost only
+
+
+def install(module: ModuleType, injector: Injector, _first_call: Callable[[], None]) -> Callable[[], None]:
+    """Hook Image.open for the images of tasks and for paths that are named permanent."""
+    here = _Here()
+
+    def open_image(
+        wrapped: Callable[..., Any], _instance: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> object:
+        call = None if here.depth else _name(injector, _subject(args, kwargs))
+        if call is None:
+            return wrapped(*args, **kwargs)
+        here.depth += 1
+        try:
+            return _pass_on(injector, call, wrapped, args, kwargs)
+        finally:
+            here.depth -= 1
+
+    injector.seams[Seam.IMAGE] = "PIL.Image.open"
+    return patch(module, "open", open_image)
+
+
+def _subject(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
+    return args[0] if args else kwargs.get("fp")
+
+
+def _name(injector: Injector, subject: object) -> Call | None:
+    """Name the image: the one that this thread downloaded last, else a path that the user may have named."""
+    path = os.fsdecode(subject) if isinstance(subject, (str, bytes, os.PathLike)) else ""
+    by_path: tuple[str, ...] = (os.path.basename(path), path) if path else ()
+    lease, injector.here.image = injector.here.image, None
+    if lease is not None:
+        names = (*antenna.image_names(lease.image_id, lease.image_url), *by_path)
+        return Call(Site.OPEN, (Draw(lease.image_id or lease.image_name, ""),), None, names)
+    if any(name in injector.settings.permanent_error_images for name in by_path):
+        return Call(Site.OPEN, (Draw(by_path[0], ""),), None, by_path)
+    return None
+
+
+def _pass_on(
+    injector: Injector, call: Call, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> object:
+    decision = injector.decide(call)
+    struck = injector.grant(call, decision)
+    try:
+        image = open_damaged(wrapped, decision.kind, args, kwargs) if struck else wrapped(*args, **kwargs)
+    except BaseException as error:
+        _book(injector, call, type(error).__name__, struck, decision.draw, [e.value for e in decision.eligible])
+        raise
+    _book(injector, call, "", struck, decision.draw, [e.value for e in decision.eligible])
+    return image
+
+
+def _book(injector: Injector, call: Call, error: str, struck: bool, draw: float | None, eligible: list[str]) -> None:
+    injector.book("open", image=call.names[0], error=error, struck=struck, draw=draw, eligible=eligible)
+
+
+def open_damaged(wrapped: Callable[..., Any], kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
+    """Open the image with its bytes damaged, and leave the caller's file object where PIL would have left it."""
+    subject = _subject(args, kwargs)
+    damaged = _Damaged(_shown(subject), damage(_head(subject), kind))
+    rest = args[1:] if args else ()
+    others = {name: value for name, value in kwargs.items() if name != "fp"}
+    try:
+        return wrapped(damaged, *rest, **others)
+    finally:
+        _leave(subject, damaged)
+
+
+class _Damaged(io.BytesIO):
+    """Damaged bytes that PIL's error shows as what the caller had opened."""
+
+    def __init__(self, shown: str, content: bytes) -> None:
+        super().__init__(content)
+        self._shown = shown
+
+    def __repr__(self) -> str:
+        return self._shown
+
+
+def damage(head: bytes, kind: str) -> bytes:
+    """Return what is left of an image that begins with `head`; each kind is visible when the image is opened."""
+    if kind == "empty":
+        return b""
+    if kind == "html":
+        return _HTML
+    if kind == "bad-magic":
+        return bytes(len(head))
+    return head[:_HEADER_BYTES]
+
+
+def _head(subject: object) -> bytes:
+    if isinstance(subject, (str, bytes, os.PathLike)):
+        with open(subject, "rb") as stream:
+            return stream.read(1024)
+    try:
+        subject.seek(0)  # type: ignore[attr-defined]
+        return bytes(subject.read(1024))  # type: ignore[attr-defined]
+    except (AttributeError, io.UnsupportedOperation):
+        return bytes(subject.read())[:1024]  # type: ignore[attr-defined]  # as PIL does: read to the end
+
+
+def _leave(subject: object, damaged: io.BytesIO) -> None:
+    if isinstance(subject, (str, bytes, os.PathLike)) or damaged.closed:
+        return
+    try:
+        subject.seek(damaged.tell())  # type: ignore[attr-defined]
+    except (AttributeError, io.UnsupportedOperation):
+        return
+
+
+def _shown(subject: object) -> str:
+    """Return how PIL shows this in "cannot identify image file ...": a path as its name, all else by its repr."""
+    if not isinstance(subject, (str, bytes, os.PathLike)):
+        return repr(subject)
+    from PIL import __version__
+
+    name = os.fspath(subject)
+    # From 10.1 to 11.1 PIL names the real path.
+    real = (10, 1) <= tuple(int(part) for part in __version__.split(".")[:2]) < (11, 2)
+    return repr(os.path.realpath(name) if real else name)

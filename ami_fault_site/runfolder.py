@@ -1,0 +1,183 @@
+"""The run folder: make or join it, and what its processes share: counters, claims, the stop file."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ami_fault_site.settings import Settings, SettingsError, as_text, fingerprint
+
+HOME = "ami-fault-runs"
+LATEST = "latest"
+SEEDS = 2**32  # a drawn seed stays short enough to be typed
+
+
+class RunFolder:
+    """A run: `ledger/`, `jobs/`, `output/`, `shared/` (counters and claims), `settings.json`, and perhaps `STOP`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.ledger = path / "ledger"
+        self.jobs = path / "jobs"
+        self.output = path / "output"
+        self._shared = path / "shared"
+        self._fresh_lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._fresh_lock)
+
+    def _fresh_lock(self) -> None:
+        self._lock = threading.Lock()
+
+    @property
+    def stop_file(self) -> Path:
+        """The file whose presence ends injection, in every process, at its next decision."""
+        return self.path / "STOP"
+
+    def is_stopped(self) -> bool:
+        """Whether somebody has asked for no more faults."""
+        return os.path.exists(self.stop_file)
+
+    def claim(self, name: str) -> bool:
+        """Take a name that only one process of the run can have; raises OSError if the folder cannot be written."""
+        try:
+            os.close(os.open(self._shared / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            return False
+        return True
+
+    def claim_slot(self, slots: int) -> bool:
+        """Take one of so many slots; False once all are taken. Exact across processes: each slot is one claim."""
+        return any(self.claim(f"fault-{number}") for number in range(self.taken_slots(), slots))
+
+    def taken_slots(self) -> int:
+        """How many slots are taken. They are taken in order, so a slot below this number is never free."""
+        return sum(1 for name in os.listdir(self._shared) if name.startswith("fault-"))
+
+    def count(self, name: str) -> int:
+        """Return 1, 2, 3... over all processes of the run.
+
+        The lock is lockf on a file opened by this very process: flock would be shared with a fork's parent.
+        """
+        with self._lock:
+            descriptor = os.open(self._shared / f"count-{name}", os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX)
+                number = int(os.read(descriptor, 20) or b"0") + 1
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                os.write(descriptor, b"%d" % number)
+                return number
+            finally:
+                os.close(descriptor)
+
+    def mark_incomplete(self) -> None:
+        """Leave a sign, as far as that still works, that some process could not book everything."""
+        with contextlib.suppress(OSError):
+            self.claim(f"incomplete-{os.getpid()}")
+
+    def is_incomplete(self) -> bool:
+        """Whether some process has left the sign that it could not book everything."""
+        return any(self._shared.glob("incomplete-*"))
+
+    def settings_text(self) -> dict[str, str]:
+        """Return the settings that the run was made with, as AMI_TEST_* texts; raises OSError or ValueError."""
+        recorded = json.loads((self.path / "settings.json").read_text())["settings"]
+        return {str(name): str(text) for name, text in recorded.items()}
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A run that this process takes part in; `made` says whether it made the folder."""
+
+    run: RunFolder
+    settings: Settings
+    made: bool
+
+
+def join(settings: Settings, home: Path) -> Joined:
+    """Make the run folder, or join one that was made with the same settings.
+
+    Without AMI_TEST_RUN_DIR it is `<home>/<UTC>-<seed>`, with `latest` beside it pointing at it. Without a seed one is
+    drawn, or taken over from the folder. Raises SettingsError if the folder cannot be written or belongs to other
+    settings.
+    """
+    chosen = settings if settings.has_seed else settings.with_seed(secrets.randbelow(SEEDS))
+    path = Path(settings.run_dir) if settings.run_dir else _new_path(home, chosen.seed)
+    run = RunFolder(path.absolute())
+    try:
+        for folder in (run.ledger, run.jobs, run.output, run._shared):
+            folder.mkdir(parents=True, exist_ok=True)
+        made = _write_once(run.path / "settings.json", _record(chosen))
+        if made and not settings.run_dir:
+            _point_latest(home, run.path)
+        if not made:
+            chosen = _agree(settings, run)
+        return Joined(run, chosen, made)
+    except OSError as error:
+        raise SettingsError([f"AMI_TEST_RUN_DIR={str(path)!r}: cannot be written: {error.strerror}"]) from error
+
+
+def find(name: str, home: Path) -> Path:
+    """Return the folder of a run named by path, by its name under `home`, or as `latest`; raises FileNotFoundError."""
+    for path in (Path(name), home / name):
+        if (path / "settings.json").is_file():
+            return path.resolve()
+    runs = sorted(p.name for p in home.glob("*/settings.json")) if home.is_dir() else []
+    known = ", ".join(sorted({p.parent.name for p in home.glob("*/settings.json")})) if runs else "none yet"
+    raise FileNotFoundError(f"RUN={name!r}: not a run folder; under {home} there are: {known}")
+
+
+def _new_path(home: Path, seed: int) -> Path:
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    path = home / f"{stamp}-{seed}"
+    return next(p for p in (path, *(Path(f"{path}-{n}") for n in range(2, 1000))) if not p.exists())
+
+
+def _record(settings: Settings) -> bytes:
+    recorded = {"settings": as_text(settings), "fingerprint": fingerprint(settings)}
+    return json.dumps(recorded, indent=1, sort_keys=True).encode()
+
+
+def _write_once(path: Path, content: bytes) -> bool:
+    """Write a file that appears whole or not at all; False if it is there already."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        draft.write_bytes(content)
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
+
+
+def _agree(settings: Settings, run: RunFolder) -> Settings:
+    try:
+        recorded = json.loads((run.path / "settings.json").read_text())["fingerprint"]
+    except (ValueError, KeyError) as error:
+        raise SettingsError(
+            [f"AMI_TEST_RUN_DIR={str(run.path)!r}: its settings.json cannot be read: {error}"]
+        ) from error
+    if not settings.has_seed:
+        settings = settings.with_seed(int(recorded["AMI_TEST_SEED"]))
+    problems = [
+        f"AMI_TEST_RUN_DIR={str(run.path)!r}: made with {name}={recorded.get(name, '')!r}, not {text!r}"
+        for name, text in fingerprint(settings).items()
+        if recorded.get(name, "") != text
+    ]
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _point_latest(home: Path, path: Path) -> None:
+    draft = home / f".latest-{os.getpid()}"
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(path.name)
+    os.replace(draft, home / LATEST)
