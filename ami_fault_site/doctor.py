@@ -1,0 +1,140 @@
+"""Look whether the hook is there and works in this environment, and what it would do to the worker."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from ami_fault_site.hooks import TASK_LOOPS
+from ami_fault_site.profiles import Effective, resolve
+from ami_fault_site.settings import TABLE, SettingsError, protected_by
+from ami_fault_site.target import Target
+
+_PROBE = """
+import json, sys
+import requests, PIL.Image
+from ami_fault_site import hooks
+first = type(sys.meta_path[0]).__module__ if sys.meta_path else ""
+print(json.dumps({"installed": hooks.installed(), "first": first}))
+"""
+_PROBE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One thing looked at: whether it is as it should be, what was found, and what to do if it is not."""
+
+    name: str
+    good: bool
+    found: str
+    cure: str = ""
+
+
+def examine(environ: Mapping[str, str], target: Target) -> list[Examined]:
+    """Look at everything, in the order in which a fault would need it."""
+    return [_probe(environ), _task_loop(environ), _settings(environ), _target(environ, target)]
+
+
+def effective_lines(effective: Effective) -> list[tuple[str, str, str]]:
+    """Return every setting in force as (name, value, source)."""
+    rows = []
+    for row in TABLE:
+        value = getattr(effective.settings, row.field)
+        shown = ", ".join(map(str, sorted(value))) if isinstance(value, (tuple, frozenset)) else str(value)
+        unset = value is None or shown == "" or (row.field == "seed" and not effective.settings.has_seed)
+        rows.append((row.name, "-" if unset else shown, effective.sources[row.name]))
+    return rows
+
+
+def _probe(environ: Mapping[str, str]) -> Examined:
+    """Start this Python as a worker would be started, and ask it what is hooked."""
+    name = f"hook in {sys.executable}"
+    clean = {key: value for key, value in environ.items() if not key.startswith("AMI_TEST_")}
+    with tempfile.TemporaryDirectory() as folder:
+        clean |= {"AMI_TEST_FAULT_INJECTION_ENABLED": "true", "AMI_TEST_RUN_DIR": os.path.join(folder, "run")}
+        done = subprocess.run(
+            [sys.executable, "-c", _PROBE],
+            env=clean,
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_SECONDS,
+            check=False,
+        )
+    if done.returncode != 0:
+        return Examined(name, False, (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1], _CURE)
+    said = json.loads(done.stdout)
+    seams = said["installed"]
+    if not {"http", "image"} <= seams.keys():
+        return Examined(name, False, "not active: ami_fault_site.pth is missing or not read", _CURE)
+    found = ", ".join(f"{seam} ({where})" for seam, where in sorted(seams.items()))
+    if said["first"] != "ami_fault_site.hooks":
+        found += f"; an import finder of {said['first']} stands before ours"
+    return Examined(name, True, found)
+
+
+_CURE = "pip install ami-fault-site into it, or put the folder printed by `ami-fault site-dir` on PYTHONPATH"
+
+
+def _task_loop(environ: Mapping[str, str]) -> Examined:
+    """Find the loop in the installed worker by reading its source: importing it would load its models' libraries."""
+    named = environ.get("AMI_TEST_TASK_LOOP", "")
+    loops = {named.partition(":")[0]: (named.partition(":")[2],)} if named else TASK_LOOPS
+    found = [f"{module}:{function}" for module, names in loops.items() if (function := _first_function(module, names))]
+    if not found:
+        return Examined(
+            "task loop", False, "no known worker is installed here", "AMI_TEST_TASK_LOOP=module:function names one"
+        )
+    return Examined("task loop", True, ", ".join(found))
+
+
+def _first_function(module: str, names: tuple[str, ...]) -> str:
+    source = _source(module)
+    if source is None:
+        return ""
+    defined = {
+        node.name for node in ast.parse(source).body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }
+    return next((name for name in names if name in defined), "")
+
+
+def _source(module: str) -> str | None:
+    parts = module.split(".")
+    path: list[str] | None = None
+    for depth in range(1, len(parts) + 1):
+        spec = PathFinder.find_spec(".".join(parts[:depth]), path)
+        if spec is None:
+            return None
+        path = list(spec.submodule_search_locations or [])
+    return Path(spec.origin).read_text(encoding="utf-8") if spec is not None and spec.origin else None
+
+
+def _settings(environ: Mapping[str, str]) -> Examined:
+    try:
+        effective = resolve(environ)
+    except SettingsError as error:
+        return Examined("settings", False, "; ".join(error.problems), "correct them; a worker stops with exit code 78")
+    given = [f"{name}={value}" for name, value, source in effective_lines(effective) if source != "default"]
+    return Examined("settings", True, ", ".join(given) or "none set: choose a profile")
+
+
+def _target(environ: Mapping[str, str], target: Target) -> Examined:
+    try:
+        protected = resolve(environ).settings.protected_hosts
+    except SettingsError:
+        protected = ()
+    entry = protected_by(target.hostname, protected)
+    found = f"{target.host} ({target.sources['AMI_ANTENNA_API_BASE_URL']})"
+    if entry:
+        return Examined(
+            "target", False, f"{found} is protected by AMI_TEST_PROTECTED_HOSTS={entry}", "test another service"
+        )
+    token = "token found" if target.token else "no token"
+    return Examined("target", True, f"{found}, {token}")

@@ -1,0 +1,139 @@
+"""The ledger read back: events -> incarnations, tasks, injections; grows with the tasks and not with the events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ami_fault_site.faults import Effect
+from ami_fault_site.ledger import Event
+
+TaskKey = tuple[str, int, int]
+"""Stream, sequence, publish time in nanoseconds: equal on every delivery of a task, different for a retried job."""
+
+
+@dataclass
+class Task:
+    """What became of one task: how often it was handed out, and what was answered for it."""
+
+    key: TaskKey
+    job: int
+    image: str
+    leases: int = 0
+    last_delivery: int = 0
+    accepted: int = 0
+    errors: int = 0
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the service has accepted an answer for it, which means queued, not saved."""
+        return self.accepted > 0
+
+
+@dataclass
+class Life:
+    """One incarnation of the worker: what is known of its beginning and its end."""
+
+    number: int
+    armed: bool = False
+    crashed: bool = False
+    code: int | None = None
+    kind: str = ""
+    last_words: list[str] = field(default_factory=list)
+
+
+@dataclass
+class History:
+    """Folds events in any order of files."""
+
+    lives: dict[int, Life] = field(default_factory=dict)
+    tasks: dict[TaskKey, Task] = field(default_factory=dict)
+    jobs: set[int] = field(default_factory=set)
+    injected: Counter[str] = field(default_factory=Counter)
+    injected_by_rate: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    eligible: Counter[str] = field(default_factory=Counter)
+    withheld: Counter[str] = field(default_factory=Counter)
+    calls: Counter[str] = field(default_factory=Counter)
+    refused_host: str = ""
+    last_traffic: float = 0.0  # monotonic seconds of the last lease or answer on this host
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Take in more events."""
+        for event in events:
+            self._add(event)
+
+    def life(self, number: int) -> Life:
+        """Return the record of an incarnation, made at first sight."""
+        return self.lives.setdefault(number, Life(number))
+
+    @property
+    def out(self) -> list[Task]:
+        """The tasks that were handed out and for which no answer was ever accepted."""
+        return [task for task in self.tasks.values() if not task.is_answered]
+
+    def observed_rate(self, effect: Effect) -> float | None:
+        """Return injections by rate / eligible calls; None if no call was eligible.
+
+        A call that died before it was booked as eligible is not counted.
+        """
+        eligible = self.eligible[effect.value]
+        return self.injected_by_rate[effect.value] / eligible if eligible else None
+
+    def _add(self, event: Event) -> None:
+        for effect in event.words("eligible"):
+            self.eligible[effect] += 1
+        handler = getattr(self, f"_on_{event.kind.replace('-', '_')}", None)
+        if handler is not None:
+            handler(event)
+
+    def _on_armed(self, event: Event) -> None:
+        self.life(event.incarnation).armed = True
+
+    def _on_refused(self, event: Event) -> None:
+        self.refused_host = event.text("host")
+
+    def _on_call(self, event: Event) -> None:
+        self.calls[event.text("site")] += 1
+
+    def _on_leases(self, event: Event) -> None:
+        job = event.number("job") or 0
+        for row in event.rows("leases"):
+            sequence, delivery, _, published, _, image, name = row
+            key = (event.text("stream"), int(str(sequence)), int(str(published)))
+            task = self.tasks.setdefault(key, Task(key, job, ""))
+            task.image = str(name or image)
+            task.leases += 1
+            task.last_delivery = max(task.last_delivery, int(str(delivery)))
+            self.jobs.add(job)
+            self.last_traffic = max(self.last_traffic, event.mono)
+
+    def _on_answer(self, event: Event) -> None:
+        if event.text("outcome") != "accepted":
+            return
+        self.last_traffic = max(self.last_traffic, event.mono)
+        failed = {row[0] for row in event.rows("errors")}
+        for sequence, _, _, published in event.rows("tasks"):
+            key = (event.text("stream"), int(str(sequence)), int(str(published)))
+            task = self.tasks.setdefault(key, Task(key, event.number("job") or 0, ""))
+            task.accepted += 1
+            task.errors += sequence in failed
+
+    def _on_fault(self, event: Event) -> None:
+        effect = event.text("effect")
+        self.injected[effect] += 1
+        self.kinds[f"{effect}: {event.text('kind')}"] += 1
+        if event.data.get("counted"):
+            self.injected_by_rate[effect] += 1
+        if effect == Effect.CRASH.value:
+            self.life(event.incarnation).crashed = True
+
+    def _on_withheld(self, event: Event) -> None:
+        self.withheld[event.text("why")] += 1
+
+    def _on_exit(self, event: Event) -> None:
+        life = self.life(event.number("incarnation") or 0)
+        life.code = event.number("code")
+        life.kind = event.text("kind")
+        life.last_words = event.words("last_words")

@@ -1,0 +1,176 @@
+"""Ask the service about its jobs, and keep what it says: snapshots cannot be made afterwards."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from ami_fault_site.antenna import JobDetail, consumer_settings, job_detail
+from ami_fault_site.redaction import redact
+from ami_fault_site.target import Target
+
+_LOG_LINES = 5000  # the most that Antenna gives; a job writes 19 to 25 an image, the consumer's line is among the first
+_TIMEOUT = 10.0
+_UNAUTHORIZED = (401, 403)
+
+
+class ServiceError(Exception):
+    """The service cannot be asked: not reachable, or it refuses the token."""
+
+
+class Service:
+    """The service's job API, read only."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._headers = {"Authorization": f"Token {target.token}"} if target.token else {}
+
+    def probe(self) -> None:
+        """Raise ServiceError, naming what to look at, if the service does not answer or refuses the token."""
+        url = f"{self._target.base_url}/jobs/"
+        try:
+            answer = requests.get(url, params={"ids_only": 1, "limit": 1}, headers=self._headers, timeout=_TIMEOUT)
+        except requests.RequestException as error:
+            source = self._target.sources["AMI_ANTENNA_API_BASE_URL"]
+            raise ServiceError(
+                f"AMI_ANTENNA_API_BASE_URL={self._target.base_url!r} ({source}): nothing answers there "
+                f"({type(error).__name__}); is the service up?"
+            ) from error
+        if answer.status_code in _UNAUTHORIZED:
+            source = self._target.sources["AMI_ANTENNA_API_AUTH_TOKEN"]
+            raise ServiceError(
+                f"AMI_ANTENNA_API_AUTH_TOKEN ({source}): {self._target.host} refuses it ({answer.status_code})"
+            )
+
+    def job(self, number: int) -> Mapping[str, object] | None:
+        """Return a job's detail as the service gives it, None if it cannot be had just now."""
+        url = f"{self._target.base_url}/jobs/{number}/"
+        try:
+            answer = requests.get(url, params={"logs_limit": _LOG_LINES}, headers=self._headers, timeout=_TIMEOUT)
+            parsed = answer.json() if answer.ok else None
+        except (requests.RequestException, ValueError):
+            return None
+        return parsed if isinstance(parsed, dict) else None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the service said of a job at some moment (monotonic seconds)."""
+
+    at: float
+    detail: JobDetail
+    raw: Mapping[str, object]
+
+
+class JobWatch:
+    """Follows the jobs of a run in a thread of its own, so that a slow service delays no restart.
+
+    Each job's detail is kept at its first sight, every `keep_every` seconds, when its state changes, and at the end.
+    """
+
+    def __init__(
+        self, service: Service, folder: Path, secrets: tuple[str, ...], every: float, keep_every: float = 30.0
+    ) -> None:
+        self._service = service
+        self._folder = folder
+        self._secrets = secrets
+        self._every = every
+        self._keep_every = keep_every
+        self._jobs: set[int] = set()
+        self._seen: dict[int, Seen] = {}
+        self._kept: dict[int, tuple[float, str]] = {}
+        self._consumer: dict[str, float] = {}
+        self._changed = threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="job-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def follow(self, jobs: set[int]) -> None:
+        """Follow these jobs; a new one is looked at without delay."""
+        if not jobs <= self._jobs:
+            self._jobs = self._jobs | jobs
+            self._changed.set()
+
+    def details(self) -> dict[int, JobDetail]:
+        """Return what the service said last of each job, as far as it has said anything."""
+        return {job: seen.detail for job, seen in list(self._seen.items())}
+
+    def consumer(self) -> dict[str, float]:
+        """Return max_deliver and ack_wait (s) as found in a job's log, {} if they were not."""
+        return dict(self._consumer)
+
+    def finish(self, settle: float) -> dict[int, JobDetail]:
+        """Stop following; keep every job's detail now and again once it has not changed for `settle` seconds.
+
+        At most five times as long: background work may go on changing a job after its end.
+        """
+        self._ended = True
+        self._changed.set()
+        self._thread.join(2 * _TIMEOUT)
+        for job in sorted(self._jobs):
+            self._look(job, "end")
+        if self._seen:
+            self._settle(settle)
+        return self.details()
+
+    def _settle(self, settle: float) -> None:
+        deadline = time.monotonic() + 5 * settle
+        while time.monotonic() < deadline:
+            before = self.details()
+            time.sleep(settle)
+            for job in sorted(self._jobs):
+                self._look(job)
+            if self.details() == before:
+                break
+        for job in sorted(self._jobs):
+            self._look(job, "settled")
+
+    def _run(self) -> None:
+        while not self._ended:
+            for job in sorted(self._jobs):
+                if not self._is_final(job):
+                    self._look(job)
+            self._changed.wait(self._every)
+            self._changed.clear()
+
+    def _is_final(self, job: int) -> bool:
+        return job in self._seen and self._seen[job].detail.is_final
+
+    def _look(self, job: int, why: str = "") -> None:
+        raw = self._service.job(job)
+        if raw is None:
+            return
+        seen = Seen(time.monotonic(), job_detail(raw), raw)
+        first = job not in self._seen
+        self._seen[job] = seen
+        if not self._consumer:
+            logs = raw.get("logs")
+            self._consumer = consumer_settings(logs.get("stdout") if isinstance(logs, Mapping) else None)
+        kept_at, status = self._kept.get(job, (0.0, ""))
+        if why or first or status != seen.detail.status or seen.at - kept_at >= self._keep_every:
+            self._keep(job, seen, why or ("first" if first else "later"))
+
+    def _keep(self, job: int, seen: Seen, why: str) -> None:
+        self._kept[job] = (seen.at, seen.detail.status)
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        text = json.dumps(_redacted(seen.raw, self._secrets), indent=1)
+        (self._folder / f"{job}-{stamp}-{why}.json").write_text(text)
+
+
+def _redacted(value: object, secrets: tuple[str, ...]) -> object:
+    if isinstance(value, str):
+        return redact(value, secrets)
+    if isinstance(value, Mapping):
+        return {key: _redacted(item, secrets) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_redacted(item, secrets) for item in value]
+    return value

@@ -1,0 +1,305 @@
+"""Run the worker, restart it, book its exits, keep its last words: until the job has ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import FrameType
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from ami_fault_site.connections import talks_to
+from ami_fault_site.faults import SETTINGS_EXIT_CODE
+from ami_fault_site.history import History
+from ami_fault_site.incarnation import END_FOR_OPERATOR, END_ORPHANS, END_WORKER, Incarnation
+from ami_fault_site.ledger import Ledger, Reader
+from ami_fault_site.runfolder import RunFolder
+from ami_fault_site.service import JobWatch
+from ami_fault_site.target import Target
+
+TICK = 0.1
+IDLE_UNKNOWN = 330.0
+"""Seconds without a lease or an answer after which a run is idle if ack_wait is not known: the longest ack_wait seen
+in use (300 s) and the time to hand out again."""
+_FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Until(Enum):
+    """What a run waits for."""
+
+    DRAINED = "drained"
+    IDLE = "idle"
+    EXIT = "exit"
+
+
+class ExitKind(Enum):
+    """Why an incarnation ended, told by the ledger and not by its exit code."""
+
+    INJECTED = "injected"
+    ORGANIC = "organic"
+    OPERATOR = "operator"
+    ENDED = "ended"  # by us, because the run was over
+
+
+class Outcome(Enum):
+    """How a run ended."""
+
+    DRAINED = "drained"
+    IDLE = "idle"
+    EXITED = "exited"
+    TIMEOUT = "timeout"
+    RESTARTS_EXHAUSTED = "restarts-exhausted"
+    NOT_ARMED = "not-armed"
+    SETTINGS = "settings"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to supervise; durations in seconds, `timeout` None for no limit, `idle_after` None for twice ack_wait."""
+
+    until: Until = Until.DRAINED
+    max_restarts: int = 50
+    restart_delay: float = 5.0
+    idle_after: float | None = None
+    timeout: float | None = None
+
+
+class Display(Protocol):
+    """Shows a run as it goes."""
+
+    def line(self, text: str) -> None:
+        """Say something worth a line."""
+
+    def output(self, chunk: bytes) -> None:
+        """Pass on what the worker wrote."""
+
+    def progress(self, history: History, waiting_for: str) -> None:
+        """Show how far it is."""
+
+
+def decide_restart(kind: ExitKind, code: int, armed: bool, restarts: int, options: Options) -> Outcome | None:
+    """Say how the run ends with this exit, or None if the worker is to be started again."""
+    if kind is ExitKind.OPERATOR:
+        return Outcome.INTERRUPTED
+    if code == SETTINGS_EXIT_CODE:
+        return Outcome.SETTINGS
+    if not armed:
+        return Outcome.NOT_ARMED
+    if options.until is Until.EXIT and code == 0:
+        return Outcome.EXITED
+    if restarts >= options.max_restarts:
+        return Outcome.RESTARTS_EXHAUSTED
+    return None
+
+
+class Supervisor:
+    """One run from the worker's first start to its last exit."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        run: RunFolder,
+        target: Target,
+        watch: JobWatch,
+        options: Options,
+        display: Display,
+    ) -> None:
+        self.history = History()
+        self.reader = Reader(run.ledger)
+        self._command = command
+        self._environ = dict(environ)
+        self._run = run
+        self._target = target
+        self._watch = watch
+        self._options = options
+        self._display = display
+        self._ledger = Ledger(run.ledger, 0)
+        self._stop_signal = 0
+        self._current: Incarnation | None = None
+        self._began = time.monotonic()
+
+    def run(self) -> Outcome:
+        """Supervise until the end. Raises OSError if the command cannot be started at all."""
+        handlers = {number: signal.signal(number, self._on_stop) for number in _STOPPING}
+        handlers.update({number: signal.signal(number, self._on_forward) for number in _FORWARDED})
+        try:
+            self._watch.start()
+            return self._lives()
+        finally:
+            if self._current is not None:
+                self._current.end_group(((signal.SIGKILL, 5.0),))
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            self._read_ledger()
+
+    def waiting_for(self) -> str:
+        """Say in words what the run waits for."""
+        if self._options.until is Until.EXIT:
+            return "the worker's first exit with status 0"
+        if self._options.until is Until.IDLE:
+            return f"{self._idle_after():g} s without a lease or an answer"
+        if not self.history.jobs:
+            return "a first task"
+        return "the end of " + ", ".join(f"job {job} ({self._status(job)})" for job in sorted(self.history.jobs))
+
+    def _lives(self) -> Outcome:
+        number = 0
+        while True:
+            number += 1
+            outcome = self._live(number)
+            if outcome is not None:
+                return outcome
+            self._display.line(f"starting again in {self._options.restart_delay:g} s")
+            outcome = self._pause(self._options.restart_delay)
+            if outcome is not None:
+                return outcome
+
+    def _live(self, number: int) -> Outcome | None:
+        environ = {**self._environ, "AMI_TEST_INCARNATION": str(number)}
+        environ.setdefault("PYTHONUNBUFFERED", "1")  # or the last words of a crash stay in its buffer
+        output = self._run.output / f"{number:04d}.log"
+        secrets = (self._target.token,)
+        self._current = life = Incarnation(self._command, environ, output, secrets, self._display.output)
+        self._ledger.append("spawn", incarnation=number, child=life.process.pid)
+        self._display.line(f"incarnation {number} started (process {life.process.pid})")
+        outcome = self._watch_over(life, number)
+        life.end_group(self._ending(outcome))
+        self._current = None
+        return self._book_exit(life, number, outcome)
+
+    def _watch_over(self, life: Incarnation, number: int) -> Outcome | None:
+        """Wait until the worker has ended by itself (None) or must end."""
+        while life.poll() is None:
+            outcome = self._look()
+            if outcome is not None:
+                return outcome
+            if not self.history.life(number).armed and self._speaks(life) and not self._armed_now(number):
+                return Outcome.NOT_ARMED
+            time.sleep(TICK)
+        return None
+
+    def _pause(self, seconds: float) -> Outcome | None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            outcome = self._look()
+            if outcome is not None:
+                return outcome
+            time.sleep(min(TICK, seconds))
+        return None
+
+    def _look(self) -> Outcome | None:
+        self._read_ledger()
+        self._watch.follow(self.history.jobs)
+        self._display.progress(self.history, self.waiting_for())
+        if self._stop_signal:
+            return Outcome.INTERRUPTED
+        if self.history.refused_host:
+            return Outcome.SETTINGS
+        if self._options.timeout is not None and time.monotonic() - self._began >= self._options.timeout:
+            return Outcome.TIMEOUT
+        return self._is_over()
+
+    def _is_over(self) -> Outcome | None:
+        if self._options.until is Until.DRAINED:
+            details = self._watch.details()
+            jobs = self.history.jobs
+            if jobs and all(job in details and details[job].is_final for job in jobs):
+                return Outcome.DRAINED
+        if self._options.until is Until.IDLE:
+            since = max(self._began, self.history.last_traffic)
+            if time.monotonic() - since >= self._idle_after():
+                return Outcome.IDLE
+        return None
+
+    def _book_exit(self, life: Incarnation, number: int, outcome: Outcome | None) -> Outcome | None:
+        last_words = life.finish()
+        self._read_ledger()
+        record = self.history.life(number)
+        code = life.process.returncode
+        kind = _kind(outcome, record.crashed)
+        shown = last_words if kind is ExitKind.ORGANIC or not record.armed else []
+        seconds = round(time.monotonic() - life.started, 3)
+        self._ledger.append("exit", incarnation=number, code=code, kind=kind.value, seconds=seconds, last_words=shown)
+        self._read_ledger()
+        self._display.line(f"incarnation {number} ended: {kind.value}, {exit_text(code)}")
+        if outcome is not None:
+            return outcome
+        return decide_restart(kind, code, record.armed, number - 1, self._options)
+
+    def _ending(self, outcome: Outcome | None) -> Sequence[tuple[int, float]]:
+        if outcome is None:
+            return END_ORPHANS
+        return END_FOR_OPERATOR if outcome is Outcome.INTERRUPTED else END_WORKER
+
+    def _read_ledger(self) -> None:
+        self.history.add(self.reader.new())
+
+    def _armed_now(self, number: int) -> bool:
+        self._read_ledger()
+        return self.history.life(number).armed
+
+    def _speaks(self, life: Incarnation) -> bool:
+        parts = urlsplit(self._target.base_url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        return talks_to(life.group, self._target.hostname, port)
+
+    def _idle_after(self) -> float:
+        if self._options.idle_after is not None:
+            return self._options.idle_after
+        ack_wait = self._environ.get("AMI_TEST_ACK_WAIT", "")
+        known = float(ack_wait) if ack_wait else self._watch.consumer().get("ack_wait")
+        return 2 * known if known else IDLE_UNKNOWN
+
+    def _status(self, job: int) -> str:
+        detail = self._watch.details().get(job)
+        return "not known" if detail is None else detail.status
+
+    def _on_stop(self, number: int, _frame: FrameType | None) -> None:
+        again, self._stop_signal = self._stop_signal, number
+        if again and self._current is not None:
+            self._current.signal_group(signal.SIGKILL)  # asked twice: at once
+
+    def _on_forward(self, number: int, _frame: FrameType | None) -> None:
+        if self._current is not None:
+            self._current.signal_group(number)
+
+
+def _kind(outcome: Outcome | None, crashed: bool) -> ExitKind:
+    if outcome is Outcome.INTERRUPTED:
+        return ExitKind.OPERATOR
+    if outcome is not None:
+        return ExitKind.ENDED
+    return ExitKind.INJECTED if crashed else ExitKind.ORGANIC
+
+
+def exit_text(code: int) -> str:
+    """Say an exit code in words; a negative one is the signal that killed the process."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+def child_environ(environ: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    """Return the worker's environment: the supervisor's own, with the hook switched on and the run's values."""
+    return {**environ, **values, "AMI_TEST_FAULT_INJECTION_ENABLED": "true"}
+
+
+Echo = Callable[[bytes], None]
+
+
+def stderr_echo(chunk: bytes) -> None:
+    """Pass bytes on to stderr, whatever has become of sys.stderr."""
+    try:
+        os.write(2, chunk)
+    except OSError:
+        return

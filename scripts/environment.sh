@@ -1,0 +1,31 @@
+# Sourced by the other scripts: find a Python that is new enough, and make .venv from it if there is none.
+# shellcheck shell=sh
+
+find_python() {
+    for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python3.10; do
+        if command -v "$candidate" >/dev/null 2>&1 &&
+            "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+            echo "$candidate"
+            return 0
+        fi
+    done
+    echo "error: Python 3.10 or newer is needed and none was found; install one, or name one: PYTHON=/path/to/python3" >&2
+    return 1
+}
+
+make_environment() { # make_environment DIRECTORY PIP_ARGUMENTS...
+    directory=$1
+    shift
+    if [ ! -x "$directory/bin/python" ] || [ ! -f "$directory/.complete" ]; then
+        python=$(find_python) || return 1
+        if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
+            echo "error: $python has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2
+            return 1
+        fi
+        echo "making $directory with $("$python" --version)" >&2
+        "$python" -m venv --clear "$directory" || return 1
+    fi
+    # Every time: a checkout that was updated may need more, and nothing to do takes pip a second.
+    "$directory/bin/python" -m pip install --quiet --disable-pip-version-check "$@" || return 1
+    : >"$directory/.complete"
+}
