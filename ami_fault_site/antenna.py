@@ -15,7 +15,7 @@ FINAL_STATES = ("SUCCESS", "FAILURE", "REVOKED")
 
 _JOB_CALL = re.compile(r"/jobs/(\d+)/(result|tasks)/?$")
 _REPLY = re.compile(rb'"reply_subject"\s*:\s*(?:"((?:[^"\\]|\\.)*)"|null)')
-_ERROR = re.compile(rb'"error"\s*:\s*"((?:[^"\\]|\\.)*)"')
+_ERROR = re.compile(rb'"error"\s*:\s*"((?:[^"\\]|\\.)*)')
 _SUCCESS_KEYS = (b'"detections"', b'"source_images"')
 _ERROR_ITEM_BYTES = 8192  # an error item is a text and an id; a success item may have megabytes of detections
 _CONSUMER = re.compile(r"Created NATS consumer (\S+) \((.*?)\)")
@@ -106,7 +106,7 @@ def leases_in(body: bytes | str) -> tuple[Lease, ...]:
     for item in _items(body, "tasks"):
         delivery = parse_reply_subject(str(item.get("reply_subject", "")))
         if delivery is not None:
-            leases.append(Lease(delivery, str(item.get("image_id", "")), str(item.get("image_url", ""))))
+            leases.append(Lease(delivery, str(item.get("image_id") or ""), str(item.get("image_url") or "")))
     return tuple(leases)
 
 
@@ -193,7 +193,11 @@ def image_names(image_id: str, url: str) -> tuple[str, ...]:
 
 def file_name(url: str) -> str:
     """Return the last part of a URL's or a file's path, without query and percent signs."""
-    return unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2])
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return ""
+    return unquote(path.rstrip("/").rpartition("/")[2])
 
 
 def consumer_settings(lines: object) -> dict[str, float]:

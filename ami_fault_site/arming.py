@@ -74,3 +74,9 @@ def _end_in_order(ledger: Ledger) -> None:
             util.register_after_fork(ledger, lambda kept: util.Finalize(None, kept.end, exitpriority=-100))
 
     os.register_at_fork(after_in_child=in_child)
+    # A child of multiprocessing that arms only now has the fork behind it, and atexit will not run either. It may be
+    # on its way to its own beginning, where finalizers are cleared (forkserver), or past it.
+    in_child()
+    process, util = (sys.modules.get(f"multiprocessing.{name}") for name in ("process", "util"))
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, ledger.end, exitpriority=-100)

@@ -17,8 +17,8 @@ from rich.console import Console
 import ami_fault_site
 from ami_fault_site import display, doctor, profiles, report, runfolder, target
 from ami_fault_site.profiles import Effective
-from ami_fault_site.sandbox.launch import SandboxError, info_of, running
-from ami_fault_site.sandbox.options import SandboxInfo, SandboxOptionError, SandboxOptions
+from ami_fault_site.sandbox.launch import info_of, running
+from ami_fault_site.sandbox.options import SandboxError, SandboxInfo, SandboxOptionError, SandboxOptions
 from ami_fault_site.service import JobWatch, Service, ServiceError
 from ami_fault_site.settings import SCENARIO, SettingsError, protected_by
 from ami_fault_site.supervisor import Options, Outcome, Supervisor, Until, child_environ
@@ -158,10 +158,17 @@ def sandbox_command(
             print(f"export {name}={shlex.quote(value)}")  # noqa: T201  a result
         return
     asked = SandboxOptions(
-        images=images, jobs=jobs, pipelines=tuple(pipeline or ["moth_binary"]), ack_wait=ack_wait, max_deliver=max_deliver,
-        reaper_interval=reaper_interval, reaper_idle=reaper_idle, image_dir=str(image_dir) if image_dir else None,
-        nats_url=nats_url, port=port,
-    )  # fmt: skip
+        images=images,
+        jobs=jobs,
+        pipelines=tuple(pipeline or ["moth_binary"]),
+        ack_wait=ack_wait,
+        max_deliver=max_deliver,
+        reaper_interval=reaper_interval,
+        reaper_idle=reaper_idle,
+        image_dir=str(image_dir) if image_dir else None,
+        nats_url=nats_url,
+        port=port,
+    )
     with _sandbox(asked) as info:
         _say(f"a sandbox Antenna at {info.base_url}, jobs {', '.join(map(str, info.jobs))}; Ctrl-C ends it")
         _say(f'in another shell: eval "$(ami-fault sandbox --env{"" if port == SANDBOX_PORT else f" --port {port}"})"')

@@ -88,6 +88,8 @@ class LiveDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Take the line away again."""
+        if self._rest:
+            self.output(b"\n")
         self._live.__exit__(kind, error, trace)
 
 

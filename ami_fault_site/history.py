@@ -22,6 +22,7 @@ class Task:
     image: str
     leases: int = 0
     last_delivery: int = 0
+    unheard: int = 0  # answers that were sent, or about to be, and of whose fate nothing is known
     accepted: int = 0
     errors: int = 0
 
@@ -70,8 +71,13 @@ class History:
 
     @property
     def out(self) -> list[Task]:
-        """The tasks that were handed out and for which no answer was ever accepted."""
-        return [task for task in self.tasks.values() if not task.is_answered]
+        """The tasks that were handed out and for which no answer was ever on its way."""
+        return [task for task in self.tasks.values() if not task.is_answered and task.unheard < 1]
+
+    @property
+    def unheard(self) -> list[Task]:
+        """The tasks whose answer was sent by a process that died, or that no answer reached: only the service knows."""
+        return [task for task in self.tasks.values() if not task.is_answered and task.unheard > 0]
 
     def observed_rate(self, effect: Effect) -> float | None:
         """Return injections by rate / eligible calls; None if no call was eligible.
@@ -88,21 +94,25 @@ class History:
         if handler is not None:
             handler(event)
 
+    def _task(self, key: TaskKey, event: Event) -> Task:
+        return self.tasks.setdefault(key, Task(key, event.number("job") or 0, ""))
+
     def _on_armed(self, event: Event) -> None:
         self.life(event.incarnation).armed = True
 
     def _on_refused(self, event: Event) -> None:
-        self.refused_host = event.text("host")
+        self.refused_host = event.text("target")
 
     def _on_call(self, event: Event) -> None:
         self.calls[event.text("site")] += 1
+        for key in _keys(event):
+            self._task(key, event).unheard += 1
 
     def _on_leases(self, event: Event) -> None:
         job = event.number("job") or 0
         for row in event.rows("leases"):
             sequence, delivery, _, published, _, image, name = row
-            key = (event.text("stream"), int(str(sequence)), int(str(published)))
-            task = self.tasks.setdefault(key, Task(key, job, ""))
+            task = self._task((event.text("stream"), int(str(sequence)), int(str(published))), event)
             task.image = str(name or image)
             task.leases += 1
             task.last_delivery = max(task.last_delivery, int(str(delivery)))
@@ -110,15 +120,17 @@ class History:
             self.last_traffic = max(self.last_traffic, event.mono)
 
     def _on_answer(self, event: Event) -> None:
-        if event.text("outcome") != "accepted":
+        if event.text("outcome") == "unheard":
             return
-        self.last_traffic = max(self.last_traffic, event.mono)
+        accepted = event.text("outcome") == "accepted"
         failed = {row[0] for row in event.rows("errors")}
-        for sequence, _, _, published in event.rows("tasks"):
-            key = (event.text("stream"), int(str(sequence)), int(str(published)))
-            task = self.tasks.setdefault(key, Task(key, event.number("job") or 0, ""))
-            task.accepted += 1
-            task.errors += sequence in failed
+        for key in _keys(event):
+            task = self._task(key, event)
+            task.unheard -= 1
+            task.accepted += accepted
+            task.errors += accepted and key[1] in failed
+        if accepted:
+            self.last_traffic = max(self.last_traffic, event.mono)
 
     def _on_fault(self, event: Event) -> None:
         effect = event.text("effect")
@@ -137,3 +149,9 @@ class History:
         life.code = event.number("code")
         life.kind = event.text("kind")
         life.last_words = event.words("last_words")
+
+
+def _keys(event: Event) -> list[TaskKey]:
+    """Return the tasks that a result post names, in the event before it and in the one after."""
+    rows = event.rows("tasks")
+    return [(event.text("stream"), int(str(row[0])), int(str(row[3]))) for row in rows]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+from urllib.parse import urlsplit
 
 from ami_fault_site import plan
 from ami_fault_site.antenna import Lease
@@ -14,12 +16,16 @@ from ami_fault_site.ledger import Ledger
 from ami_fault_site.runfolder import RunFolder
 from ami_fault_site.settings import Settings, protected_by
 
+T = TypeVar("T")
+
 # Kept from the start: a worker may replace them, a test surely does.
 _exit, _write = os._exit, os.write
 
 
 def say(text: str) -> None:
     """Write a line to stderr in one piece, whatever has become of sys.stderr."""
+    if sys.__stderr__ is None:
+        return  # it was closed when Python started: whatever is number 2 now is somebody else's file
     try:
         _write(2, f"ami-fault-site: {text}\n".encode(errors="replace"))
     except OSError:
@@ -47,6 +53,14 @@ class Injector:
         self._ledger = ledger
         self._silent = False
         self._hosts: set[str] = set()
+
+    def sheltered(self, work: Callable[[], T], otherwise: T) -> T:
+        """Do some work of our own that must not become the worker's trouble, whatever goes wrong in it."""
+        try:
+            return work()
+        except Exception as error:
+            self._give_up(f"internal error, please report it: {type(error).__name__}: {error}")
+            return otherwise
 
     def book(self, kind: str, /, **data: object) -> None:
         """Write one event."""
@@ -90,11 +104,11 @@ class Injector:
         if host in self._hosts:
             return
         self._hosts.add(host)
-        entry = protected_by(host.rpartition(":")[0] or host, self.settings.protected_hosts)
+        entry = protected_by(urlsplit(f"//{host}").hostname or "", self.settings.protected_hosts)
         if entry:
-            self.book("refused", host=host)
+            self.book("refused", target=host)
             stop([f"{host} is a protected host (AMI_TEST_PROTECTED_HOSTS={entry}): never tested"])
-        self.book("host", host=host)
+        self.book("target", target=host)
         if not self._silent:
             self._print_banner(host)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -84,6 +86,7 @@ class Ledger:
         self._owner = _getpid()
         self._sequence = 0
         self._ended = False
+        self._broken = False
 
     def append(self, kind: str, /, **data: object) -> None:
         """Write one event; raises OSError if it could not be written whole.
@@ -99,28 +102,28 @@ class Ledger:
 
     def end(self) -> None:
         """Book the orderly end of this process, once, if it has booked anything."""
-        if _getpid() != self._owner or self._descriptor < 0 or self._ended:
+        if _getpid() != self._owner or self._descriptor < 0 or self._ended or self._broken:
             return
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):
             self._ended = True
             self._put("end", {"events": self._sequence + 1})
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether this very process has booked an event yet."""
-        return self._owner == _getpid() and self._descriptor >= 0
 
     def _begin(self) -> None:
         name = f"{self._host}-{self._incarnation:04d}-{self._owner}-{time.time_ns()}.jsonl"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-        self._descriptor = _open(self._folder / name, flags, 0o666)
+        descriptor = _open(self._folder / name, flags, 0o666)
+        if descriptor < 3:
+            # A standard stream is closed, and whoever still writes to it must not write in here.
+            low, descriptor = descriptor, fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+            _close(low)
+        self._descriptor = descriptor
         self._put("start", {"version": VERSION, "parent": os.getppid()})
 
     def _put(self, kind: str, data: Mapping[str, object]) -> None:
-        self._sequence += 1
         line = (
             json.dumps(
                 {
+                    **data,
                     "event": kind,
                     "wall": round(time.time(), 6),
                     "mono": round(time.monotonic(), 6),
@@ -128,16 +131,18 @@ class Ledger:
                     "pid": self._owner,
                     "thread": threading.current_thread().name,
                     "inc": self._incarnation,
-                    "seq": self._sequence,
-                    **data,
+                    "seq": self._sequence + 1,
                 },
                 separators=(",", ":"),
                 ensure_ascii=True,
             ).encode()
             + b"\n"
         )
+        self._sequence += 1
+        self._broken = True  # until it is whole: nothing may be written after half a line
         written = _write(self._descriptor, line)
-        if written != len(line):
+        self._broken = written != len(line)
+        if self._broken:
             raise OSError(28, f"only {written} of {len(line)} bytes could be written")
 
 
@@ -206,6 +211,8 @@ class Reader:
             return None
         if event.sequence != place.sequence + 1:
             missing = f"events {place.sequence + 1} to {event.sequence - 1} are missing"
+            if event.sequence <= place.sequence:
+                missing = f"event {event.sequence} stands here again"
             self.damage.append(Damage(path, place.line, missing))
         place.sequence = event.sequence
         return event

@@ -97,7 +97,7 @@ def _roll(seed: int, call: Call, rates: tuple[tuple[Effect, float], ...]) -> Dec
     size, total = len(call.draws), 0.0
     for effect, rate in rates:
         total += rate
-        # Sums such as 0.7 + 0.3 fall short of 1 by a rounding error; settings refuses anything that truly exceeds 1.
+        # A sum such as 0.3333333333 + 0.6666666667 may miss 1 by a rounding error; settings refuses what exceeds it.
         bound = threshold(1.0 if math.isclose(total, 1.0) else total, size)
         if drawn < bound:
             return Decision(

@@ -65,7 +65,8 @@ def resolve(environ: Mapping[str, str], overrides: Mapping[str, str] | None = No
             problems += error.problems
         else:
             values.update(profile.values)
-            sources.update({name: f"{profile.path}:{line}" for name, line in profile.lines.items()})
+            set_here = {name: line for name, line in profile.lines.items() if profile.values[name].strip()}
+            sources.update({name: f"{profile.path}:{line}" for name, line in set_here.items()})
     for layer, source in ((given, "environment"), (over, "command line")):
         values.update(layer)
         sources.update(dict.fromkeys(layer, source))
@@ -105,7 +106,7 @@ def _bindings(path: Path, text: str) -> tuple[dict[str, str], dict[str, int], li
     for binding in parse_stream(io.StringIO(text)):
         original = binding.original
         # A binding carries the blank and comment lines before it: count them, they are not its own line.
-        skipped = len(original.string) - len(original.string.lstrip("\r\n"))
+        skipped = len(original.string) - len(original.string.lstrip())
         line = original.line + original.string[:skipped].count("\n")
         if binding.error or (binding.key is not None and binding.value is None):
             problems.append(f"{path}:{line}: not NAME=value: {original.string.strip()!r}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_CREDENTIAL = re.compile(r"(?i)\b(token|bearer|basic)([ :=]+)[\w.~+/=-]{8,}")
-_USERINFO = re.compile(r"(://)[^\s/@\"'<>]+@")
+_CREDENTIAL = re.compile(r"(?i)(?<![a-z])(token|bearer|basic)([\"']?[ :=]+[\"']?)[\w.~+/=-]{8,}")
+_USERINFO = re.compile(r"(://)[^\s/\"'<>]+@")
 # A path with a query, with or without a host: urllib3 names "url: /captures/1.jpg?X-Amz-Signature=..." in its errors.
 _QUERY = re.compile(r"(/[^\s?\"'<>]*)\?[^\s\"'<>)]+")
-_COOKIE = re.compile(r"(?i)\b(set-cookie|cookie)(\s*[:=]\s*).*")
+_COOKIE = re.compile(r"(?i)\b(set-cookie|cookie)([\"']?\s*[:=]\s*).*")
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from ami_fault_site.antenna import JobDetail
@@ -70,6 +69,7 @@ class Summary:
     answered: int
     answered_with_error: int
     came_back: int
+    unheard: int
     still_out: int
     jobs: list[dict[str, object]]
     ledger_problems: list[str]
@@ -86,7 +86,7 @@ def exit_code(outcome: Outcome, history: History, settings: Settings, complete: 
     }
     if outcome in fixed:
         return fixed[outcome]
-    if history.out or not complete:
+    if history.out or not complete or (history.unheard and outcome is not Outcome.DRAINED):
         return 3
     return 4 if _is_set(settings) and not sum(history.injected.values()) else 0
 
@@ -121,6 +121,7 @@ def summarize(
         answered=sum(1 for task in tasks if task.is_answered),
         answered_with_error=sum(1 for task in tasks if task.errors),
         came_back=sum(1 for task in tasks if task.leases > 1),
+        unheard=len(history.unheard),
         still_out=len(history.out),
         jobs=[asdict(details[job]) for job in sorted(details)],
         ledger_problems=problems,
@@ -132,32 +133,54 @@ def as_json(summary: Summary) -> str:
     return json.dumps(asdict(summary), indent=1)
 
 
+def headline(summary: Summary) -> str:
+    """Say in one sentence how the run ended, and why its exit code is what it is."""
+    reason = ""
+    if summary.code == 3 and summary.still_out:
+        reason = f", but {summary.still_out} tasks are still out"
+    elif summary.code == 3 and summary.ledger_problems:
+        reason = ", but the ledger is not complete"
+    elif summary.code == 3 and summary.unheard:
+        reason = f", but of {summary.unheard} answers nobody knows what became"
+    elif summary.code == 4:
+        reason = ", but no fault ever struck: this run shows nothing"
+    return f"{summary.outcome}: {_ENDINGS[Outcome(summary.outcome)]}{reason} (exit code {summary.code})"
+
+
 def to_terminal(summary: Summary, console: Console) -> None:
     """Print the summary in plain words."""
-    console.print(f"[bold]{_ENDINGS[Outcome(summary.outcome)]}[/bold], exit code {summary.code}")
+
+    def say(text: str, style: str | None = None) -> None:
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    say(headline(summary), style="bold green" if summary.code == 0 else "bold red")
     organic = len(summary.organic_exits)
-    console.print(
+    say(
         f"worker    {summary.incarnations} incarnations: {summary.injected_exits} injected crashes, "
         f"{organic} exits of its own"
     )
     for exit_ in summary.organic_exits:
-        console.print(f"          incarnation {exit_['incarnation']}: {exit_['exit']}; its last words:")
+        say(f"          incarnation {exit_['incarnation']}: {exit_['exit']}; its last words:")
         for line in exit_["last_words"] if isinstance(exit_["last_words"], list) else []:
-            console.print(f"          | {line}", markup=False, highlight=False)
+            say(f"          | {line}")
     _print_faults(summary, console)
-    console.print(
+    for why, times in summary.withheld.items():
+        say(f"          {times} withheld: {why}")
+    say(
         f"tasks     {summary.handed_out} handed out, {summary.answered} answered "
         f"({summary.answered_with_error} of them with an error), {summary.came_back} came back, "
         f"{summary.still_out} still out"
     )
+    if summary.unheard:
+        say(f"          {summary.unheard} sent by a process that died, or unheard: only the service knows")
     for job in summary.jobs:
         counts = ", ".join(f"{_count(job[key])} {key}" for key in ("processed", "failed", "remaining"))
-        console.print(f"service   job {job['job']}: {job['status']}; {counts}")
+        say(f"service   job {job['job']}: {job['status']}; {counts}")
     for problem in summary.ledger_problems[:10]:
-        console.print(f"ledger    {escape(problem)}")
+        say(f"ledger    {problem}")
     if summary.outcome == Outcome.NOT_ARMED.value:
-        console.print(f"cure      {NOT_ARMED_CURE}")
-    console.print(f"run       {escape(summary.run)}, seed {summary.seed}", soft_wrap=True)
+        say(f"cure      {NOT_ARMED_CURE}")
+    say(f"run       {summary.run}, seed {summary.seed}")
 
 
 def _print_faults(summary: Summary, console: Console) -> None:
@@ -171,8 +194,6 @@ def _print_faults(summary: Summary, console: Console) -> None:
         observed = "-" if row.observed_rate is None else f"{row.observed_rate:.3f}"
         table.add_row(f"  {row.effect}", f"{row.set_rate:g}", observed, str(row.injected), str(row.eligible))
     console.print(table)
-    for why, times in summary.withheld.items():
-        console.print(f"          {times} withheld: {escape(why)}")
 
 
 def _count(value: object) -> str:

@@ -160,12 +160,13 @@ def _write_once(path: Path, content: bytes) -> bool:
 def _agree(settings: Settings, run: RunFolder) -> Settings:
     try:
         recorded = json.loads((run.path / "settings.json").read_text())["fingerprint"]
-    except (ValueError, KeyError) as error:
+        seed = int(recorded["AMI_TEST_SEED"])
+    except (ValueError, KeyError, TypeError) as error:
         raise SettingsError(
             [f"AMI_TEST_RUN_DIR={str(run.path)!r}: its settings.json cannot be read: {error}"]
         ) from error
     if not settings.has_seed:
-        settings = settings.with_seed(int(recorded["AMI_TEST_SEED"]))
+        settings = settings.with_seed(seed)
     problems = [
         f"AMI_TEST_RUN_DIR={str(run.path)!r}: made with {name}={recorded.get(name, '')!r}, not {text!r}"
         for name, text in fingerprint(settings).items()

@@ -86,6 +86,7 @@ class JobWatch:
         self._seen: dict[int, Seen] = {}
         self._kept: dict[int, tuple[float, str]] = {}
         self._consumer: dict[str, float] = {}
+        self._snapshots = 0
         self._changed = threading.Event()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="job-watch", daemon=True)
@@ -163,7 +164,9 @@ class JobWatch:
         self._kept[job] = (seen.at, seen.detail.status)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         text = json.dumps(_redacted(seen.raw, self._secrets), indent=1)
-        (self._folder / f"{job}-{stamp}-{why}.json").write_text(text)
+        # Numbered: two looks within a second are two snapshots.
+        self._snapshots += 1
+        (self._folder / f"{job}-{stamp}-{self._snapshots:04d}-{why}.json").write_text(text)
 
 
 def _redacted(value: object, secrets: tuple[str, ...]) -> object:

@@ -95,6 +95,14 @@ def read_names(text: str) -> tuple[str, ...]:
     return tuple(part.strip().replace("%2C", ",").replace("%2c", ",") for part in text.split(",") if part.strip())
 
 
+def read_hosts(text: str) -> tuple[str, ...]:
+    """Read comma-separated host names; raise ValueError if there is none: the guard cannot be switched off."""
+    names = read_names(text)
+    if not names:
+        raise ValueError("is a list of host names separated by commas, at least one")
+    return names
+
+
 def read_jobs(text: str) -> frozenset[int]:
     """Read comma-separated job ids; raise ValueError if one is not a whole number."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
@@ -230,7 +238,7 @@ TABLE: tuple[Setting[object], ...] = (
     Setting(
         "AMI_TEST_PROTECTED_HOSTS",
         "protected_hosts",
-        read_names,
+        read_hosts,
         D.protected_hosts,
         "hosts that are never tested; they and their subdomains are refused",
     ),

@@ -42,6 +42,7 @@ class ExitKind(Enum):
 
     INJECTED = "injected"
     ORGANIC = "organic"
+    REFUSED = "refused"  # by the hook, which found its settings wrong
     OPERATOR = "operator"
     ENDED = "ended"  # by us, because the run was over
 
@@ -87,7 +88,7 @@ def decide_restart(kind: ExitKind, code: int, armed: bool, restarts: int, option
     """Say how the run ends with this exit, or None if the worker is to be started again."""
     if kind is ExitKind.OPERATOR:
         return Outcome.INTERRUPTED
-    if code == SETTINGS_EXIT_CODE:
+    if kind is ExitKind.REFUSED:
         return Outcome.SETTINGS
     if not armed:
         return Outcome.NOT_ARMED
@@ -223,7 +224,7 @@ class Supervisor:
         self._read_ledger()
         record = self.history.life(number)
         code = life.process.returncode
-        kind = _kind(outcome, record.crashed)
+        kind = _kind(outcome, record.crashed, code)
         shown = last_words if kind is ExitKind.ORGANIC or not record.armed else []
         seconds = round(time.monotonic() - life.started, 3)
         self._ledger.append("exit", incarnation=number, code=code, kind=kind.value, seconds=seconds, last_words=shown)
@@ -271,11 +272,13 @@ class Supervisor:
             self._current.signal_group(number)
 
 
-def _kind(outcome: Outcome | None, crashed: bool) -> ExitKind:
+def _kind(outcome: Outcome | None, crashed: bool, code: int) -> ExitKind:
     if outcome is Outcome.INTERRUPTED:
         return ExitKind.OPERATOR
     if outcome is not None:
         return ExitKind.ENDED
+    if code == SETTINGS_EXIT_CODE:
+        return ExitKind.REFUSED
     return ExitKind.INJECTED if crashed else ExitKind.ORGANIC
 
 

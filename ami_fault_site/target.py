@@ -46,11 +46,16 @@ def find(environ: Mapping[str, str], folder: Path) -> Target:
     found: dict[str, str] = {}
     sources: dict[str, str] = {}
     for name, default in ((BASE_URL, DEFAULT_BASE_URL), (TOKEN, ""), (SERVICE_NAME, "")):
-        layer = next(((values, source) for values, source in layers if values.get(name, "").strip()), None)
+        # Blank counts, as it does for the worker: a blank variable hides what .env says.
+        layer = next(((values, source) for values, source in layers if name in values), None)
         found[name] = layer[0][name].strip() if layer else default
         sources[name] = layer[1] if layer else "default"
-    parts = urlsplit(found[BASE_URL])
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(found[BASE_URL])
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
         raise TargetError(f"{BASE_URL}={found[BASE_URL]!r}: is a URL such as {DEFAULT_BASE_URL}")
     return Target(found[BASE_URL].rstrip("/"), found[TOKEN], found[SERVICE_NAME], sources, remarks)
 
@@ -76,8 +81,14 @@ def _dotenv(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
 
     try:
         with path.open(encoding="utf-8") as stream:
-            broken = [binding.original.line for binding in parse_stream(stream) if binding.error]
+            bad = [binding.original for binding in parse_stream(stream) if binding.error]
+            broken = [original.line + _blank(original.string) for original in bad]
         values = {name: value for name, value in dotenv_values(path, verbose=False).items() if value is not None}
     except (OSError, UnicodeError) as error:
         raise TargetError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
     return values, tuple(f"{path}:{line}: not NAME=value, ignored as the worker ignores it" for line in broken)
+
+
+def _blank(text: str) -> int:
+    """Count the blank lines that a binding carries before its own."""
+    return text[: len(text) - len(text.lstrip())].count("\n")

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ami_fault_site import antenna
 from ami_fault_site.antenna import ApiCall, Delivery, Lease
@@ -16,6 +17,26 @@ from ami_fault_site.redaction import redact
 
 _IMAGES_KEPT = 20_000  # a loader holds at most a few hundred tasks; the oldest are long fetched
 _ERROR_LENGTH = 200
+
+
+class Request(Protocol):
+    """What of a request matters here."""
+
+    url: str | None
+
+
+class Answer(Protocol):
+    """What of a response matters here."""
+
+    status_code: int
+
+    @property
+    def content(self) -> bytes:
+        """The body, read when it is asked for."""
+
+    @property
+    def next(self) -> Request | None:
+        """Where a redirect leads that was not followed."""
 
 
 @dataclass(frozen=True)
@@ -73,24 +94,25 @@ class Witness:
             call=passage.number,
             site=passage.call.site.value,
             job=passage.call.job,
+            stream=_stream(passage.answers),
             tasks=_rows(passage.answers),
             **_decided(decision),
         )
 
-    def answered(
-        self, passage: Passage, decision: Decision, struck: bool, status: int, body: Callable[[], bytes | str]
-    ) -> None:
-        """Book the answer to a call. `body` is only read where it says something."""
-        site, ok = passage.call.site, status < 400
+    def answered(self, passage: Passage, decision: Decision, struck: bool, response: Answer) -> None:
+        """Book the answer to a call. Its body is only read where it says something."""
+        site, status = passage.call.site, response.status_code
+        ok = status < 400
         if site is Site.IMAGE:
             self._image(passage, decision, status, "", struck)
+            self._redirected(passage, response)
         elif site is Site.JOBS:
-            listed = antenna.jobs_in(body()) if ok else ()
+            listed = antenna.jobs_in(response.content) if ok else ()
             self._done(passage, "jobs", status, struck, jobs=list(listed))
         elif site is Site.TASKS:
-            self._leases(passage, status, antenna.leases_in(body()) if ok else (), struck)
+            self._leases(passage, status, antenna.leases_in(response.content) if ok else (), struck)
         elif site is Site.RESULT:
-            accepted = antenna.is_accepted(status, body())
+            accepted = antenna.is_accepted(status, response.content)
             self._answer(passage, "accepted" if accepted else "refused", status, "", struck)
         else:
             self._done(passage, "registered", status, struck)
@@ -105,10 +127,10 @@ class Witness:
         else:
             self._done(passage, "no-answer", 0, struck, error=name)
 
-    def redirected(self, passage: Passage, url: str) -> None:
+    def _redirected(self, passage: Passage, response: Answer) -> None:
         """Remember that an image is also to be had elsewhere, for workers that follow redirects themselves."""
-        if passage.lease is not None:
-            self._remember(url, passage.lease)
+        if passage.lease is not None and response.next is not None and response.next.url:
+            self._remember(response.next.url, passage.lease)
 
     def _next(self) -> int:
         with self._lock:
@@ -138,9 +160,8 @@ class Witness:
             for a in passage.answers
             if a.error is not None
         ]
-        stream = next((a.delivery.stream for a in passage.answers if a.delivery), "")
         said = {"outcome": outcome, "error": error, "tasks": _rows(passage.answers), "errors": errors}
-        self._done(passage, "answer", status, struck, stream=stream, **said)
+        self._done(passage, "answer", status, struck, stream=_stream(passage.answers), **said)
 
     def _image(self, passage: Passage, decision: Decision, status: int, error: str, struck: bool) -> None:
         lease = passage.lease
@@ -169,6 +190,10 @@ def _job_of(delivery: Delivery) -> int | None:
 
 def _row(delivery: Delivery) -> list[object]:
     return [delivery.sequence, delivery.delivery, delivery.consumer_sequence, delivery.published]
+
+
+def _stream(answers: tuple[antenna.Answered, ...]) -> str:
+    return next((answer.delivery.stream for answer in answers if answer.delivery is not None), "")
 
 
 def _rows(answers: tuple[antenna.Answered, ...]) -> list[list[object]]:

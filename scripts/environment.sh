@@ -13,19 +13,21 @@ find_python() {
     return 1
 }
 
-make_environment() { # make_environment DIRECTORY PIP_ARGUMENTS...
-    directory=$1
-    shift
-    if [ ! -x "$directory/bin/python" ] || [ ! -f "$directory/.complete" ]; then
+make_environment() { # make_environment DIRECTORY CHECKOUT EXTRAS
+    if [ ! -x "$1/bin/python" ]; then
         python=$(find_python) || return 1
         if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
             echo "error: $python has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2
             return 1
         fi
-        echo "making $directory with $("$python" --version)" >&2
-        "$python" -m venv --clear "$directory" || return 1
+        echo "making $1 with $("$python" --version)" >&2
+        "$python" -m venv --clear "$1" || return 1
     fi
-    # Every time: a checkout that was updated may need more, and nothing to do takes pip a second.
-    "$directory/bin/python" -m pip install --quiet --disable-pip-version-check "$@" || return 1
-    : >"$directory/.complete"
+    # Nothing to do if these extras are in and what the package needs has not changed since.
+    stamp=$1/.installed-$3
+    if [ ! -f "$stamp" ] || [ -n "$(find "$2/pyproject.toml" -newer "$stamp")" ]; then
+        echo "installing ami-fault-site[$3] into $1" >&2
+        "$1/bin/python" -m pip install --quiet --disable-pip-version-check -e "$2[$3]" || return 1
+        : >"$stamp"
+    fi
 }

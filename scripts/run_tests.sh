@@ -1,10 +1,17 @@
 #!/bin/sh
-# Make the test environment and pass the tests, with coverage (subprocesses measured). Arguments go to pytest.
+# Make the test environment and pass the tests, subprocesses measured. Arguments go to pytest, and then nothing is asked
+# of the coverage.
 set -eu
 cd -- "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/.."
 # shellcheck source=scripts/environment.sh
 . scripts/environment.sh
-make_environment .venv -e '.[sandbox,dev]'
-unset_ours=$(env | sed -n 's/^\(AMI_[A-Z0-9_]*\)=.*/-u \1/p')
-# shellcheck disable=SC2086  # words of our own
-exec env $unset_ours .venv/bin/python -m tests.measure "$@"
+make_environment .venv . sandbox,dev
+# A shell in which a scenario was chosen must not strike the tests.
+eval "$(env | sed -n 's/^\(AMI_[A-Z0-9_]*\)=.*/unset \1;/p')"
+COVERAGE_FILE=$PWD/.coverage
+export COVERAGE_FILE
+.venv/bin/python -m coverage erase
+.venv/bin/python -m coverage run -m pytest -n 2 "$@"
+[ $# -eq 0 ] || exit 0
+.venv/bin/python -m coverage combine --quiet
+.venv/bin/python -m coverage report

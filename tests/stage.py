@@ -43,6 +43,14 @@ def result_body(*subjects: str, error: str = "") -> bytes:
     return json.dumps({"results": [{"reply_subject": s, "result": outcome} for s in subjects]}).encode()
 
 
+def job_detail(status: str) -> dict[str, Any]:
+    """Return what the service says of job 1."""
+    params = [{"key": "processed", "value": 2}, {"key": "remaining", "value": 0}, {"key": "failed", "value": 0}]
+    line = "[2026-11-23 08:37:20] INFO Created NATS consumer job-1-consumer (max_deliver=2, ack_wait=8.0s, x=y)"
+    stages = [{"key": "process", "params": params}]
+    return {"id": 1, "status": status, "progress": {"stages": stages, "errors": []}, "logs": {"stdout": [line]}}
+
+
 @dataclass
 class Service:
     """What the service on the stage was asked, and where it is."""
@@ -52,6 +60,8 @@ class Service:
     tasks: list[dict[str, str]] = field(default_factory=list)
     picture: bytes = field(default_factory=jpeg)
     result_status: int = 200
+    status: str = "STARTED"
+    token: str = ""
 
     def paths(self, part: str) -> list[str]:
         """Return the paths asked for that contain `part`."""
@@ -68,11 +78,16 @@ def service() -> Iterator[Service]:
 
         def do_GET(self) -> None:
             stage.asked.append(("GET", self.path))
+            if stage.token and self.headers.get("Authorization") not in (None, f"Token {stage.token}"):
+                self._send(401, b'{"detail":"Invalid token."}')
+                return
             path, _, query = self.path.partition("?")
             if path.endswith("/jobs"):
                 self._send(301, b"", {"Location": f"{path}/?{query}"})
             elif path.endswith("/jobs/"):
                 self._send(200, b'{"count":1,"results":[{"id":1,"pipeline_slug":"moth_binary"}]}')
+            elif path.endswith("/jobs/1/"):
+                self._send(200, json.dumps(job_detail(stage.status)).encode())
             elif "/captures/" in path:
                 self._send(200, stage.picture, {"Content-Type": "image/jpeg"})
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def hooked(folder: Path, **values: Any) -> Iterator[Injector]:
 
 
 def poll(url: str, session: requests.Session | None = None) -> requests.Response:
-    query = {"pipeline__slug__in": "moth_binary", "ids_only": 1, "incomplete_only": 1}
+    query: dict[str, str | int] = {"pipeline__slug__in": "moth_binary", "ids_only": 1, "incomplete_only": 1}
     return (session or requests.Session()).get(f"{url}/api/v2/jobs", params=query, timeout=5)
 
 
@@ -73,7 +73,7 @@ def test_a_round_of_the_worker_is_booked_call_by_call(tmp_path: Path) -> None:
         body = result_body(*(task["reply_subject"] for task in tasks))
         requests.post(f"{stage.url}/api/v2/jobs/1/result/", data=body, timeout=5)
         booked = events(one.run)
-    kinds = ["host", "call", "jobs", "call", "leases", "image", "image", "call", "answer"]
+    kinds = ["target", "call", "jobs", "call", "leases", "image", "image", "call", "answer"]
     assert [event.kind for event in booked if event.kind != "start"] == kinds
     leases = next(event for event in booked if event.kind == "leases")
     assert leases.text("stream") == "job_1"
@@ -120,7 +120,7 @@ def test_calls_that_cannot_be_classified_are_never_touched_and_never_booked(tmp_
 def test_every_api_call_is_struck_at_rate_1_and_the_service_is_never_asked(tmp_path: Path, seed: int) -> None:
     with service() as stage, hooked(tmp_path, network_error_rate=1.0, seed=seed) as one:
         base = f"{stage.url}/api/v2"
-        calls = [
+        calls: list[Callable[[], requests.Response]] = [
             lambda: poll(stage.url),
             lambda: requests.post(f"{base}/jobs/1/tasks/", json={"batch_size": 1}, timeout=5),
             lambda: requests.post(f"{base}/jobs/1/result/", data=result_body(reply_subject(1)), timeout=5),
@@ -143,7 +143,7 @@ def test_the_fault_is_booked_before_the_call_fails(tmp_path: Path) -> None:
         with contextlib.suppress(requests.RequestException):
             poll(stage.url)
         kinds = [event.kind for event in events(one.run)]
-    assert kinds == ["start", "host", "call", "fault", kinds[-1]]
+    assert kinds == ["start", "target", "call", "fault", kinds[-1]]
     assert kinds[-1] in ("no-answer", "jobs")
 
 

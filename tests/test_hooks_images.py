@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,8 @@ def test_a_path_that_is_named_permanent_is_damaged_and_named_as_pil_names_it(tmp
     path, empty = tmp_path / "moth.jpg", tmp_path / "empty.jpg"
     path.write_bytes(jpeg())
     empty.write_bytes(b"")
-    as_opened = {"str": str, "bytes": lambda p: str(p).encode(), "Path": Path}[opened]
+    ways: dict[str, Callable[[Path], Any]] = {"str": str, "bytes": lambda p: str(p).encode(), "Path": Path}
+    as_opened = ways[opened]
     with pytest.raises(UnidentifiedImageError) as genuine:
         Image.open(as_opened(empty))
     seen = set()
@@ -141,7 +142,7 @@ def test_a_stream_that_cannot_seek_is_read_as_pil_reads_it() -> None:
         def seek(self, *_: Any) -> int:
             raise io.UnsupportedOperation("seek")
 
-        def read(self, size: int = -1) -> bytes:  # type: ignore[override]
+        def read(self, size: int = -1) -> bytes:
             taken, self.left = (self.left, b"") if size < 0 else (self.left[:size], self.left[size:])
             return taken
 

@@ -3,8 +3,6 @@
 Imported while every enabled interpreter starts, so only `os`, `sys` and `_thread` (a built-in lock) come in here.
 """
 
-from __future__ import annotations
-
 import _thread
 import os
 import sys
@@ -43,8 +41,8 @@ class _Watch:
         self._lock = _thread.RLock()
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+        self, fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
         """Return the spec that the other finders give, with a loader that tells us once the module has been run.
 
         Libraries also ask this only to know whether a module is there, so nothing else may happen here.
@@ -60,7 +58,7 @@ class _Watch:
                 return spec
         return None
 
-    def loaded(self, module: ModuleType) -> None:
+    def loaded(self, module: "ModuleType") -> None:
         """Put the hook in place that belongs to a module which has just been run."""
         with self._lock:
             if self._standing_down or _is_operator():
@@ -70,7 +68,7 @@ class _Watch:
             if injector is not None:
                 self._install(module, injector)
 
-    def loop_modules(self) -> Iterator[ModuleType]:
+    def loop_modules(self) -> "Iterator[ModuleType]":
         """Yield the modules that hold a task loop and are loaded already, for a last look before the first call."""
         for name in sorted(self.modules - set(_SEAMS)):
             module = sys.modules.get(name)
@@ -85,7 +83,7 @@ class _Watch:
         if self in sys.meta_path:
             sys.meta_path.remove(self)
 
-    def _arm(self) -> Injector | None:
+    def _arm(self) -> "Injector | None":
         """Read the settings and join the run, or stop the process if that goes wrong; None where it is off."""
         try:
             from ami_fault_site.arming import arm
@@ -101,7 +99,7 @@ class _Watch:
             self.stand_down()
         return self.injector
 
-    def _install(self, module: ModuleType, injector: Injector) -> None:
+    def _install(self, module: "ModuleType", injector: "Injector") -> None:
         try:
             from importlib import import_module
 
@@ -113,7 +111,7 @@ class _Watch:
         except Exception as error:
             _stop([f"cannot hook {module.__name__}: {type(error).__name__}: {error}"])
 
-    def _install_loop(self, module: ModuleType, injector: Injector) -> None:
+    def _install_loop(self, module: "ModuleType", injector: "Injector") -> None:
         from ami_fault_site.hooks import tasks
 
         named = injector.settings.task_loop
@@ -134,19 +132,19 @@ class _Watch:
 class _Loader:
     """Stands for one spec's loader until its module has been run."""
 
-    def __init__(self, real: object, watch: _Watch) -> None:
+    def __init__(self, real: object, watch: "_Watch") -> None:
         self._real = real
         self._watch = watch
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._real, name)
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+    def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
         """Let the real loader make the module."""
         create = getattr(self._real, "create_module", None)
         return create(spec) if create is not None else None
 
-    def exec_module(self, module: ModuleType) -> None:
+    def exec_module(self, module: "ModuleType") -> None:
         """Let the real loader run the module, step back, and only then put the hook in place."""
         if module.__spec__ is not None:
             module.__spec__.loader = self._real  # type: ignore[assignment]
@@ -155,7 +153,7 @@ class _Loader:
         self._watch.loaded(module)
 
 
-_watch: _Watch | None = None
+_watch: "_Watch | None" = None
 
 
 def watch_imports() -> None:
@@ -168,7 +166,8 @@ def watch_imports() -> None:
     if named:
         _watch.modules.add(named)
     sys.meta_path.insert(0, _watch)
-    for name in sorted(_watch.modules & sys.modules.keys()):
+    # Not the loops: `__main__` is there before its functions are. They are looked for again at the first call.
+    for name in sorted(_SEAMS.keys() & sys.modules.keys()):
         _watch.loaded(sys.modules[name])
 
 
@@ -193,7 +192,7 @@ def _is_operator() -> bool:
 
 def _stop(problems: list[str]) -> None:
     """Leave by os._exit(78), with every problem on stderr; works even if our own modules cannot be imported."""
-    for problem in problems:
+    for problem in problems if sys.__stderr__ is not None else ():
         try:
             os.write(2, f"ami-fault-site: {problem}\n".encode(errors="replace"))
         except OSError:

@@ -39,7 +39,9 @@ def install(module: ModuleType, injector: Injector, first_call: Callable[[], Non
     ) -> Response:
         request: PreparedRequest = args[0] if args else kwargs["request"]
         url = request.url or ""
-        passage = None if here.depth else witness.recognize(request.method or "", url, request.body)
+        passage = None
+        if not here.depth:
+            passage = injector.sheltered(lambda: witness.recognize(request.method or "", url, request.body), None)
         if passage is None:
             return wrapped(*args, **kwargs)
         first_call()
@@ -75,14 +77,14 @@ def install(module: ModuleType, injector: Injector, first_call: Callable[[], Non
 def _pass_on(
     witness: Witness, passage: Passage, decision: Decision, struck: bool, send: Callable[[], Response]
 ) -> Response:
+    shelter = witness.injector.sheltered
     try:
         response = send()
     except BaseException as error:
-        witness.failed(passage, decision, struck, error)
+        failure = error
+        shelter(lambda: witness.failed(passage, decision, struck, failure), None)
         raise
-    witness.answered(passage, decision, struck, response.status_code, lambda: response.content)
-    if response.next is not None:
-        witness.redirected(passage, response.next.url or "")
+    shelter(lambda: witness.answered(passage, decision, struck, response), None)
     return response
 
 

@@ -29,7 +29,7 @@ def install(module: ModuleType, injector: Injector, _first_call: Callable[[], No
     def open_image(
         wrapped: Callable[..., Any], _instance: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> object:
-        call = None if here.depth else _name(injector, _subject(args, kwargs))
+        call = None if here.depth else injector.sheltered(lambda: _name(injector, _subject(args, kwargs)), None)
         if call is None:
             return wrapped(*args, **kwargs)
         here.depth += 1

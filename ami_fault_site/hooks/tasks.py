@@ -30,7 +30,8 @@ def install(module: ModuleType, functions: tuple[str, ...], injector: Injector) 
     def loop(
         wrapped: Callable[..., Any], _instance: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> object:
-        deliveries = tuple(antenna.deliveries_in([*args, *kwargs.values()], depth=5))
+        nothing: tuple[Delivery, ...] = ()
+        deliveries = injector.sheltered(lambda: tuple(antenna.deliveries_in([args, kwargs], depth=5)), nothing)
         call = _call(injector, site, deliveries, kwargs.get("job_id"))
         return _pass_on(injector, call, deliveries, lambda: wrapped(*args, **kwargs))
 

@@ -1,0 +1,70 @@
+"""Start the sample worker from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ami_fault_site.sandbox.worker.client import register_pipelines
+from ami_fault_site.sandbox.worker.interrupts import lasting_interrupts
+from ami_fault_site.sandbox.worker.loop import run_worker
+from ami_fault_site.sandbox.worker.pipelines import PIPELINES
+from ami_fault_site.sandbox.worker.settings import SettingsError, read_settings
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Work until interrupted (130); 2 if the arguments or the settings are wrong."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(processName)s[%(process)d] %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    pipelines = list(dict.fromkeys(arguments.pipeline or PIPELINES))
+    try:
+        settings = read_settings(os.environ, Path.cwd())
+        for project_id in arguments.register:
+            register_pipelines(settings, project_id, pipelines)
+        with lasting_interrupts():
+            run_worker(settings, pipelines)
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        # Who presses Ctrl-C again, while the last posts end, means it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        logging.getLogger(__name__).info("Interrupted")
+        return EXIT_INTERRUPTED
+    return 0  # not reached: the worker never ends by itself
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ami-sample-worker", description=__doc__)
+    parser.add_argument(
+        "--pipeline",
+        action="append",
+        choices=PIPELINES,
+        metavar="NAME",
+        help=f"work on this pipeline's jobs; may be repeated (default: {', '.join(PIPELINES)})",
+    )
+    parser.add_argument(
+        "--register",
+        action="append",
+        default=[],
+        type=int,
+        metavar="PROJECT",
+        help="tell this project about the pipelines before work begins; may be repeated",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

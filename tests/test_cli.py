@@ -1,0 +1,250 @@
+"""The promises of the command line: what is wrong is named, nothing is begun, and the exit codes are the documented."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ami_fault_site import __version__
+from ami_fault_site.cli import main
+from tests import stage
+
+URL, TOKEN, NAME = "AMI_ANTENNA_API_BASE_URL", "AMI_ANTENNA_API_AUTH_TOKEN", "AMI_ANTENNA_SERVICE_NAME"
+NO_SCENARIO = (
+    "ami-fault: no scenario chosen: --profile or AMI_TEST_PROFILE takes one of "
+    "crashes, heavy, images, light, medium, network, transient, or a path\n"
+)
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("AMI_") or name in ("MAX_RESTARTS", "RESTART_DELAY"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def script(code: str) -> list[str]:
+    return ["--", sys.executable, "-c", code]
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "argv", [["run", "--until", "never"], ["run", "--max-restarts", "-1"], ["fly"], ["run", "--seeds"]]
+)
+def test_wrong_usage_is_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 2
+    named = "--max-restarts" if "-1" in argv else argv[-1]
+    assert named in capsys.readouterr().err
+
+
+def test_without_a_scenario_nothing_is_begun_and_all_are_listed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["run", *script("pass")]) == 2
+    assert capsys.readouterr().err == NO_SCENARIO
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_token_and_the_service_name_are_required_for_the_real_worker(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["run", "--profile", "medium"]) == 2
+    ending = "is required, in the environment or in .env in the working directory\n"
+    assert capsys.readouterr().err == f"ami-fault: {TOKEN}: {ending}ami-fault: {NAME}: {ending}"
+    monkeypatch.setenv(TOKEN, "0123456789abcdef")
+    assert main(["run", "--profile", "medium"]) == 2
+    assert capsys.readouterr().err == f"ami-fault: {NAME}: {ending}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_they_may_stand_in_the_workers_dotenv_in_any_case(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text(f"{TOKEN.lower()}=0123456789abcdef\n{NAME}=lab\n{URL}=http://127.0.0.1:9/api/v2\n")
+    monkeypatch.setenv("AMI_TEST_WORKER_COMMAND", "true")
+    assert main(["run", "--profile", "medium"]) == 2
+    assert capsys.readouterr().err == (
+        f"ami-fault: {URL}='http://127.0.0.1:9/api/v2' (.env): "
+        "nothing answers there (ConnectionError); is the service up?\n"
+    )
+
+
+def test_a_broken_line_in_the_workers_dotenv_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"what is this\n{NAME}=lab\n")
+    assert main(["run", "--profile", "medium"]) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path / '.env'}:1: not NAME=value, ignored as the worker ignores it\n" in said
+    assert TOKEN in said
+
+
+def test_a_refused_token_is_named_and_not_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with stage.service() as service:
+        service.token = "good"
+        monkeypatch.setenv(URL, f"{service.url}/api/v2")
+        monkeypatch.setenv(TOKEN, "0123456789abcdef")
+        assert main(["run", "--profile", "medium", *script("pass")]) == 2
+    host = service.url.removeprefix("http://")
+    assert capsys.readouterr().err == f"ami-fault: {TOKEN} (environment): {host} refuses it (401)\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "problem"),
+    [
+        ("AMI_TEST_NETWORK_ERROR_RATE", "130%", "a rate is a number from 0 to 1 (did you mean 1.0?)"),
+        ("AMI_TEST_NETWRK_ERROR_RATE", "0.1", "unknown setting (did you mean AMI_TEST_NETWORK_ERROR_RATE?)"),
+        ("AMI_TEST_PROFILE", "medum", "not a profile (did you mean medium?)"),
+    ],
+)
+def test_wrong_settings_are_78_before_anything_starts(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    variable: str,
+    value: str,
+    problem: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert main(["run", *script("pass")]) == 78
+    assert problem in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_protected_host_is_refused_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URL, "https://api.antenna.insectai.org/api/v2")
+    assert main(["run", "--profile", "light", *script("pass")]) == 78
+    assert capsys.readouterr().err == (
+        "ami-fault: api.antenna.insectai.org is a protected host "
+        "(AMI_TEST_PROTECTED_HOSTS=antenna.insectai.org): never tested\n"
+    )
+
+
+def test_a_command_that_is_not_there_is_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--profile", "light", "--until", "exit", "--", "no-such-worker"]) == 2
+    assert "ami-fault: 'no-such-worker' cannot be started: No such file or directory\n" in capsys.readouterr().err
+
+
+def test_a_run_folder_that_cannot_be_made_is_78(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["run", "--profile", "light", "--until", "exit", "--run-dir", "file/run", *script("pass")]) == 78
+    assert capsys.readouterr().err == "ami-fault: AMI_TEST_RUN_DIR='file/run': cannot be written: Not a directory\n"
+
+
+def test_a_run_without_the_hook_is_78_and_says_the_cure(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["run", "--profile", "light", "--until", "exit", "--", sys.executable, "-S", "-c", "pass"]
+    assert main(argv) == 78
+    out = capsys.readouterr().out
+    assert out.startswith("not-armed: the worker ran without the hook: no fault could strike (exit code 78)\n")
+    assert "install ami-fault-site into the environment that the worker's Python uses" in out
+
+
+def test_a_run_in_which_nothing_fires_is_4_and_with_no_rate_set_it_is_0(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["run", "--until", "exit", "--json", "--seed", "5"]
+    assert main([*argv, "--profile", "light", *script("import requests")]) == 4
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["outcome"], summary["seed"], summary["incarnations"]) == ("exited", 5, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AMI_TEST_WORKER_CRASH_RATE", "0")
+        assert main([*argv, *script("import requests")]) == 0
+
+
+def test_restarts_that_are_used_up_are_6_and_the_environment_sets_them(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_RESTARTS", "1")
+    monkeypatch.setenv("RESTART_DELAY", "0")
+    code = "import requests, sys; print('last words'); sys.exit(9)"
+    assert main(["run", "--profile", "light", "--until", "exit", *script(code)]) == 6
+    captured = capfd.readouterr()
+    assert "worker    2 incarnations: 0 injected crashes, 2 exits of its own\n" in captured.out
+    assert "          incarnation 2: exit code 9; its last words:\n          | last words\n" in captured.out
+    assert "ami-fault: starting again in 0 s\n" in captured.err
+
+
+def test_the_run_folder_of_other_settings_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["run", "--until", "exit", "--run-dir", "same", "--seed", "1"]
+    assert main([*argv, "--profile", "light", *script("import requests")]) == 4
+    capsys.readouterr()
+    assert main([*argv, "--profile", "heavy", *script("import requests")]) == 78
+    assert "made with AMI_TEST_WORKER_CRASH_RATE='0.01', not '0.15'" in capsys.readouterr().err
+
+
+def test_stop_ends_injection_in_the_latest_or_a_named_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["stop"]) == 2
+    assert "RUN='latest': not a run folder" in capsys.readouterr().err
+    assert main(["run", "--profile", "light", "--until", "exit", *script("import requests")]) == 4
+    capsys.readouterr()
+    assert main(["stop"]) == 0
+    run = (tmp_path / "ami-fault-runs" / "latest").resolve()
+    assert capsys.readouterr().out == f"no more faults in {run}\n"
+    assert (run / "STOP").exists()
+    assert main(["stop", run.name]) == 0
+
+
+def test_the_site_dir_holds_a_sitecustomize(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["site-dir"]) == 0
+    assert (Path(capsys.readouterr().out.strip()) / "sitecustomize.py").is_file()
+
+
+def test_the_exports_of_no_sandbox_are_an_error_that_names_the_port(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sandbox", "--env", "--port", "9"]) == 2
+    assert "9" in capsys.readouterr().err
+
+
+def test_the_command_can_be_run_as_a_module() -> None:
+    command = [sys.executable, "-m", "ami_fault_site", "--version"]
+    environ = {**os.environ, "AMI_TEST_FAULT_INJECTION_ENABLED": "true", "AMI_TEST_NETWORK_ERROR_RATE": "wrong"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{__version__}\n", "")
+
+
+def test_the_doctor_finds_the_hook_and_shows_what_is_in_force(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AMI_TEST_PROFILE", "medium")
+    monkeypatch.setenv("AMI_TEST_SEED", "7")
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert f"good  hook in {sys.executable}: http (requests.Session.send), image (PIL.Image.open)\n" in out
+    assert "good  task loop: ami_fault_site.sandbox.worker.loop:process_batch\n" in out
+    assert "      AMI_TEST_SEED = 7  (environment)\n" in out
+    assert "medium.env:" in next(line for line in out.splitlines() if "AMI_TEST_WORKER_CRASH_RATE = 0.05" in line)
+    assert "good  target: localhost:8000 (default), no token\n" in out
+
+
+def test_the_doctor_finds_what_is_wrong(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMI_TEST_TASK_LOOP", "no.such:loop")
+    monkeypatch.setenv(URL, "https://antenna.insectai.org/api/v2")
+    assert main(["doctor"]) == 78
+    out = capsys.readouterr().out
+    assert "BAD   task loop: no known worker is installed here\n" in out
+    assert "BAD   target: antenna.insectai.org (environment) is protected" in out
+    monkeypatch.setenv("AMI_TEST_JOBS", "one")
+    assert main(["doctor"]) == 78
+    assert "AMI_TEST_JOBS='one': is a list of job ids, whole numbers separated by commas" in capsys.readouterr().out
+
+
+def test_the_doctor_finds_that_the_hook_is_not_read(tmp_path: Path) -> None:
+    """`-S` reads no .pth files, and the probe inherits nothing of it: a copy of the package without one does."""
+    code = "import sys; from ami_fault_site import doctor, target; from pathlib import Path\n"
+    code += "print(doctor.examine({'PYTHONPATH': ':'.join(p for p in sys.path if p)}, target.find({}, Path()))[0])"
+    blind = tmp_path / "blind" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "blind")], check=True)
+    environ = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run([str(blind), "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert "good=False" in done.stdout
+    assert "not active: ami_fault_site.pth is missing or not read" in done.stdout

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ami_fault_site.display import LiveDisplay, PlainDisplay, choose, progress_text
+from ami_fault_site.history import History
+from ami_fault_site.ledger import Event
+
+ROOT = Path(__file__).parent.parent
+
+
+def event(kind: str, /, **data: object) -> Event:
+    return Event(kind, 100.0, 1.0, "h", 5, "MainThread", 2, 1, data)
+
+
+def history() -> History:
+    folded = History()
+    rows = [[s, 1, s, 1_000 + s, 0, str(s), f"{s}.jpg"] for s in range(5)]
+    answered = [[s, 1, s, 1_000 + s] for s in range(3)]
+    folded.add(
+        [
+            event("armed"),
+            event("leases", job=7, stream="job_7", leases=rows),
+            event("answer", job=7, stream="job_7", outcome="accepted", tasks=answered, errors=[]),
+            event("fault", effect="crash", kind="exit"),
+            event("fault", effect="network-error", kind="http-500"),
+        ]
+    )
+    return folded
+
+
+def terminal() -> tuple[Console, io.StringIO]:
+    stream = io.StringIO()
+    return Console(file=stream, force_terminal=True, width=200, color_system=None), stream
+
+
+def plain(stream: io.StringIO) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+
+
+def test_one_line_says_how_far_the_run_is() -> None:
+    assert progress_text(history(), "the end of job 7 (STARTED)") == (
+        "incarnation 2, 2 faults, 5 tasks handed out, 3 answered; waiting for the end of job 7 (STARTED)"
+    )
+    assert progress_text(History(), "a first task") == (
+        "incarnation 0, 0 faults, 0 tasks handed out, 0 answered; waiting for a first task"
+    )
+
+
+def test_a_terminal_gets_a_live_line_and_everything_else_plain_lines() -> None:
+    assert isinstance(choose(terminal()[0]), LiveDisplay)
+    assert isinstance(choose(Console(file=io.StringIO(), force_terminal=False)), PlainDisplay)
+
+
+def test_plain_lines_go_to_stderr_with_our_name(capfd: pytest.CaptureFixture[str]) -> None:
+    with PlainDisplay() as display:
+        display.line("incarnation 1 started")
+
+    assert capfd.readouterr() == ("", "ami-fault: incarnation 1 started\n")
+
+
+def test_the_workers_bytes_are_passed_on_as_they_come(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    with PlainDisplay() as display:
+        display.output(b"half a li")
+        display.output(b"ne \xff\x1b[1m\r\n")
+
+    assert capfdbinary.readouterr() == (b"", b"half a line \xff\x1b[1m\r\n")
+
+
+def test_plain_progress_is_not_said_at_every_look(capfd: pytest.CaptureFixture[str]) -> None:
+    display = PlainDisplay()
+    for _ in range(50):
+        display.progress(history(), "nothing")
+
+    assert capfd.readouterr().err == ""
+
+
+def test_a_closed_stderr_does_not_end_the_run() -> None:
+    script = (
+        "import os; from ami_fault_site.display import PlainDisplay; os.close(2); "
+        "d = PlainDisplay(); d.line('x'); d.output(b'y'); print('goes on')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, timeout=30, check=True)
+
+    assert done.stdout == f"goes on{os.linesep}".encode()
+
+
+def test_a_live_line_shows_the_progress() -> None:
+    console, stream = terminal()
+    with LiveDisplay(console) as display:
+        display.progress(history(), "a first task")
+
+    assert progress_text(history(), "a first task") in plain(stream)
+
+
+def test_lines_and_the_workers_output_stand_above_the_live_line() -> None:
+    console, stream = terminal()
+    with LiveDisplay(console) as display:
+        display.line("incarnation 1 [bold]started[/bold]")
+        display.output(b"a wor")
+        display.output(b"ker's [red]line\nand \xff another\n")
+    shown = [line.strip() for line in plain(stream).splitlines() if line.strip()]
+
+    assert shown == ["ami-fault: incarnation 1 [bold]started[/bold]", "a worker's [red]line", "and \ufffd another"]
+
+
+def test_what_a_worker_wrote_last_is_shown_even_if_it_did_not_end_the_line() -> None:
+    console, stream = terminal()
+    with LiveDisplay(console) as display:
+        display.output(b"first\nlast words")
+
+    assert "last words" in plain(stream)

@@ -1,0 +1,132 @@
+"""The promises of the scripts: they work in the shells people use, and leave the logic to the command."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ami_fault_site import profiles
+from ami_fault_site.faults import Effect
+
+ROOT = Path(__file__).parent.parent
+SCENARIOS = ROOT / "scripts" / "test_scenarios.env"
+NAMES = ("light", "medium", "heavy", "crashes", "network", "images", "transient")
+SHELLS = [
+    pytest.param(shell, marks=pytest.mark.skipif(shutil.which(shell) is None, reason=f"{shell} is not installed"))
+    for shell in ("bash", "zsh", "dash")
+]
+
+
+def shell(name: str, text: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("AMI_")}
+    return subprocess.run(
+        [name, "-eu", "-c", f". {SCENARIOS}\n{text}"],
+        env={**clean, **environ}, capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("scenario", NAMES)
+def test_a_scenario_exports_two_variables_and_says_so_in_one_line(name: str, scenario: str) -> None:
+    done = shell(name, f"test_heavy >/dev/null; test_{scenario}; env | grep ^AMI_TEST_ | sort")
+    lines = done.stdout.splitlines()
+    assert done.stderr == ""
+    assert lines[1:] == ["AMI_TEST_FAULT_INJECTION_ENABLED=true", f"AMI_TEST_PROFILE={scenario}"]
+    assert lines[0].startswith(f"{scenario}: ")
+
+
+@pytest.mark.parametrize("scenario", NAMES)
+def test_what_a_scenario_says_is_what_its_profile_holds(scenario: str) -> None:
+    said = shell("sh", f"test_{scenario}").stdout
+    settings = profiles.resolve({"AMI_TEST_PROFILE": scenario}).settings
+    rates = {
+        "crash": settings.worker_crash_rate,
+        "network": settings.network_error_rate,
+        "corrupt": settings.corrupt_image_rate,
+        "404": settings.image_404_rate,
+        "transient": settings.transient_error_rate,
+    }
+    assert len(rates) == len(Effect)
+    for word, rate in rates.items():
+        assert (f"{word} {rate:.2f}" in said) == (rate > 0), word
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_off_leaves_nothing_of_ours_behind(name: str) -> None:
+    text = 'test_medium >/dev/null; test_off; env | grep -c ^AMI_ || true; echo "$AMI_OTHER"'
+    done = shell(
+        name, text, AMI_TEST_SEED="1", AMI_TEST_PERMANENT_ERROR_IMAGES="a b'c\nAMI_TEST_X=1;2", AMI_OTHER="kept"
+    )
+    assert (done.stdout, done.stderr) == ("1\nkept\n", "")
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_help_lists_every_scenario(name: str) -> None:
+    done = shell(name, "test_help")
+    assert all(f"test_{scenario}" in done.stdout for scenario in (*NAMES, "off"))
+
+
+def test_the_robustness_script_turns_names_into_options_and_starts_the_command(tmp_path: Path) -> None:
+    fake = tmp_path / "ami-fault"
+    fake.write_text('#!/bin/sh\nfor word; do echo "<$word>"; done\n')
+    fake.chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    script = str(ROOT / "scripts" / "test_worker_robustness.sh")
+    for names in ([], ["moth_binary"], ["moth_binary", "a name", "--"]):
+        done = subprocess.run([script, *names], env=environ, capture_output=True, text=True, check=True, cwd=tmp_path)
+        assert done.stdout.splitlines() == ["<run>", *(word for n in names for word in ("<--pipeline>", f"<{n}>"))]
+
+
+def test_the_robustness_script_names_the_cure_where_the_command_is_missing(tmp_path: Path) -> None:
+    script = str(ROOT / "scripts" / "test_worker_robustness.sh")
+    done = subprocess.run(
+        [script], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: ami-fault is not on the PATH; activate the worker's environment and: pip install "
+    )
+
+
+def environment(tmp_path: Path, text: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", f". {ROOT / 'scripts' / 'environment.sh'}\n{text}"],
+        env={"PATH": str(tmp_path / "bin"), **environ}, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+def fake_python(tmp_path: Path, body: str) -> Path:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for tool in ("sh", "env"):
+        os.symlink(shutil.which(tool) or "", folder / tool)
+    python = folder / "python3"
+    python.write_text(f"#!/bin/sh\n{body}\n")
+    python.chmod(0o755)
+    return python
+
+
+def test_an_old_python_is_an_error_that_names_the_cure(tmp_path: Path) -> None:
+    fake_python(tmp_path, "exit 1")
+    done = environment(tmp_path, "make_environment venv . none")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: Python 3.10 or newer is needed and none was found; install one, or name one: PYTHON=/path/to/python3\n"
+    )
+
+
+def test_a_missing_venv_module_is_an_error_that_names_the_cure(tmp_path: Path) -> None:
+    fake_python(tmp_path, 'case "$2" in *venv*) exit 1;; esac; exec ' + sys.executable + ' "$@"')
+    done = environment(tmp_path, "make_environment venv . none")
+    assert done.returncode == 1
+    assert done.stderr == "error: python3 has no venv module; on Debian and Ubuntu: apt install python3-venv\n"
+
+
+def test_a_named_python_is_taken_first(tmp_path: Path) -> None:
+    fake_python(tmp_path, "exit 1")
+    assert environment(tmp_path, "find_python", PYTHON=sys.executable).stdout == f"{sys.executable}\n"

@@ -1,0 +1,317 @@
+"""The promises of supervisor and incarnation: restarts, exits told apart, nobody left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ami_fault_site import runfolder, target
+from ami_fault_site.display import PlainDisplay
+from ami_fault_site.incarnation import END_ORPHANS, Incarnation
+from ami_fault_site.service import JobWatch, Service
+from ami_fault_site.settings import Settings, as_text
+from ami_fault_site.supervisor import (
+    ExitKind,
+    Options,
+    Outcome,
+    Supervisor,
+    Until,
+    child_environ,
+    decide_restart,
+    exit_text,
+)
+from tests import stage
+
+ARMED = "import requests\n"
+TASKS = """
+import os, requests
+url = os.environ["AMI_ANTENNA_API_BASE_URL"]
+requests.post(f"{url}/jobs/1/tasks/", json={"batch_size": 1}, timeout=5)
+"""
+PLAIN = Settings(enabled=True, seed=1)
+FOR_EVER = "import time\nwhile True: time.sleep(0.05)\n"
+
+
+def supervisor(
+    folder: Path,
+    code: str,
+    options: Options,
+    url: str = "http://127.0.0.1:9",
+    flags: tuple[str, ...] = (),
+    settings: Settings = PLAIN,
+    **more: str,
+) -> tuple[Supervisor, JobWatch]:
+    """Return a supervisor for `python FLAGS -c CODE`, and what watches its jobs."""
+    joined = runfolder.join(settings, folder / "runs")
+    environ = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AMI_")},
+        "AMI_ANTENNA_API_BASE_URL": f"{url}/api/v2",
+        "AMI_ANTENNA_API_AUTH_TOKEN": "0123456789abcdef",
+        **more,
+    }
+    where = target.find(environ, folder)
+    over = {**as_text(joined.settings), "AMI_TEST_RUN_DIR": str(joined.run.path)}
+    watch = JobWatch(Service(where), joined.run.jobs, (where.token,), every=0.1)
+    command = [sys.executable, *flags, "-c", code]
+    return Supervisor(command, child_environ(environ, over), joined.run, where, watch, options, PlainDisplay()), watch
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "armed", "restarts", "until", "expected"),
+    [
+        (ExitKind.INJECTED, 86, True, 0, Until.DRAINED, None),
+        (ExitKind.ORGANIC, 1, True, 49, Until.DRAINED, None),
+        (ExitKind.ORGANIC, 0, True, 0, Until.DRAINED, None),
+        (ExitKind.ORGANIC, -11, True, 0, Until.IDLE, None),
+        (ExitKind.ORGANIC, 0, True, 0, Until.EXIT, Outcome.EXITED),
+        (ExitKind.ORGANIC, 1, True, 0, Until.EXIT, None),
+        (ExitKind.ORGANIC, 1, True, 50, Until.DRAINED, Outcome.RESTARTS_EXHAUSTED),
+        (ExitKind.REFUSED, 78, True, 0, Until.DRAINED, Outcome.SETTINGS),
+        (ExitKind.ORGANIC, 0, False, 0, Until.DRAINED, Outcome.NOT_ARMED),
+        (ExitKind.OPERATOR, -15, True, 0, Until.DRAINED, Outcome.INTERRUPTED),
+        (ExitKind.OPERATOR, 78, False, 99, Until.EXIT, Outcome.INTERRUPTED),
+    ],
+)
+def test_what_follows_an_exit(
+    kind: ExitKind, code: int, armed: bool, restarts: int, until: Until, expected: Outcome | None
+) -> None:
+    assert decide_restart(kind, code, armed, restarts, Options(until=until)) is expected
+
+
+def test_an_organic_exit_is_restarted_until_the_restarts_are_used_up_and_its_last_words_kept(tmp_path: Path) -> None:
+    code = ARMED + "import sys\nfor n in range(30): print('line', n)\nprint('Token 0123456789abcdef')\nsys.exit(3)"
+    one, _ = supervisor(tmp_path, code, Options(max_restarts=2, restart_delay=0.0))
+    assert one.run() is Outcome.RESTARTS_EXHAUSTED
+    lives = [one.history.lives[number] for number in (1, 2, 3)]
+    assert [(life.kind, life.code, life.armed) for life in lives] == [("organic", 3, True)] * 3
+    assert lives[0].last_words == [*(f"line {n}" for n in range(21, 30)), "Token ***"]
+    kept = (tmp_path / "runs" / "latest" / "output" / "0001.log").read_text().splitlines()
+    assert kept[0] == "line 0"
+    assert kept[-1] == "Token ***"
+
+
+def test_an_injected_crash_is_told_by_the_ledger_and_not_by_the_exit_code(tmp_path: Path) -> None:
+    """Both leave with 86; only one of them is in the ledger."""
+    code = ARMED + (
+        "import os\n"
+        "if os.environ['AMI_TEST_INCARNATION'] == '2': os._exit(86)\n"
+        "def loop(batch): pass\n"
+        "requests.post(os.environ['AMI_ANTENNA_API_BASE_URL'] + '/jobs/1/tasks/', json={}, timeout=5)\n"
+        f"loop([{stage.reply_subject(1)!r}])\n"
+    )
+    crashing = Settings(enabled=True, seed=1, worker_crash_rate=1.0)
+    options = Options(max_restarts=1, restart_delay=0.0)
+    with stage.service() as service:
+        one, _ = supervisor(tmp_path, code, options, service.url, settings=crashing, AMI_TEST_TASK_LOOP="__main__:loop")
+        assert one.run() is Outcome.RESTARTS_EXHAUSTED
+    lives = [one.history.lives[number] for number in (1, 2)]
+    assert [(life.kind, life.code) for life in lives] == [("injected", 86), ("organic", 86)]
+
+
+def test_a_worker_that_ends_without_the_hook_ends_the_run_at_once(tmp_path: Path) -> None:
+    one, _ = supervisor(tmp_path, "print('no hook')", Options(), flags=("-S",))
+    assert one.run() is Outcome.NOT_ARMED
+    assert list(one.history.lives) == [1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="connections of other processes are seen on Linux only")
+def test_a_worker_that_calls_the_service_without_the_hook_ends_the_run_at_once(tmp_path: Path) -> None:
+    code = (
+        "import os, socket, time\n"
+        "from urllib.parse import urlsplit\n"
+        "where = urlsplit(os.environ['AMI_ANTENNA_API_BASE_URL'])\n"
+        "with socket.create_connection((where.hostname, where.port)): time.sleep(60)\n"
+    )
+    with stage.service() as service:
+        one, _ = supervisor(tmp_path, code, Options(), service.url, ("-S",))
+        began = time.monotonic()
+        assert one.run() is Outcome.NOT_ARMED
+    assert time.monotonic() - began < 20
+
+
+def test_drained_means_that_every_job_with_a_lease_is_final(tmp_path: Path) -> None:
+    with stage.service() as service:
+        stage.hand_out(service, 1)
+        one, watch = supervisor(tmp_path, TASKS + FOR_EVER, Options(timeout=60), service.url)
+        ended: list[Outcome] = []
+
+        def finish_the_job() -> None:
+            wait_for(lambda: bool(service.paths("/jobs/1/?")))
+            ended.append(Outcome.DRAINED)
+            service.status = "SUCCESS"
+
+        helper = threading.Thread(target=finish_the_job)
+        helper.start()
+        assert one.run() is Outcome.DRAINED
+        helper.join()
+        assert ended == [Outcome.DRAINED]
+        details = watch.finish(settle=0.1)
+    assert details[1].status == "SUCCESS"
+    assert one.history.lives[1].kind == "ended"
+    names = sorted(path.name for path in (tmp_path / "runs" / "latest" / "jobs").iterdir())
+    assert {name.rpartition("-")[2] for name in names} >= {"first.json", "end.json", "settled.json"}
+    assert watch.consumer() == {"max_deliver": 2.0, "ack_wait": 8.0}
+
+
+def test_idle_means_that_nothing_was_handed_out_or_answered_for_so_long(tmp_path: Path) -> None:
+    with stage.service() as service:
+        one, _ = supervisor(tmp_path, TASKS + FOR_EVER, Options(until=Until.IDLE, idle_after=1.0), service.url)
+        assert one.waiting_for() == "1 s without a lease or an answer"
+        assert one.run() is Outcome.IDLE
+
+
+@pytest.mark.parametrize(("ack_wait", "seconds"), [("8", 16.0), ("", 330.0)])
+def test_idle_is_twice_ack_wait_where_that_is_known(tmp_path: Path, ack_wait: str, seconds: float) -> None:
+    one, _ = supervisor(tmp_path, "", Options(until=Until.IDLE), AMI_TEST_ACK_WAIT=ack_wait)
+    assert one.waiting_for() == f"{seconds:g} s without a lease or an answer"
+
+
+def test_exit_means_the_first_exit_with_0(tmp_path: Path) -> None:
+    code = ARMED + "import os, sys\nsys.exit(os.environ['AMI_TEST_INCARNATION'] == '1')"
+    one, _ = supervisor(tmp_path, code, Options(until=Until.EXIT, restart_delay=0.0))
+    assert one.run() is Outcome.EXITED
+    assert [life.code for life in one.history.lives.values() if life.number] == [1, 0]
+
+
+def test_the_time_may_be_up_while_the_worker_runs_and_while_it_is_waited_for(tmp_path: Path) -> None:
+    one, _ = supervisor(tmp_path / "a", ARMED + FOR_EVER, Options(timeout=1.0))
+    assert one.run() is Outcome.TIMEOUT
+    one, _ = supervisor(tmp_path / "b", ARMED, Options(timeout=1.5, restart_delay=60.0))
+    assert one.run() is Outcome.TIMEOUT
+
+
+def test_orphans_are_gone_before_the_next_start(tmp_path: Path) -> None:
+    """A child that ignores SIGTERM outlives its parent, and would still hold tasks while the next life begins."""
+    pids = tmp_path / "pids"
+    code = ARMED + (
+        "import os, signal, subprocess, sys\n"
+        f"before = open({str(pids)!r}, 'a+'); before.seek(0)\n"
+        "def alive(pid):\n"
+        "    try: os.kill(pid, 0)\n"
+        "    except ProcessLookupError: return False\n"
+        "    return True\n"
+        "print('alive', [pid for pid in map(int, before.read().split()) if alive(pid)])\n"
+        "stubborn = 'import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)'\n"
+        "child = subprocess.Popen([sys.executable, '-S', '-c', stubborn], stdout=subprocess.PIPE)\n"
+        "child.stdout.read(1)\n"
+        f"open({str(pids)!r}, 'a').write(f'{{child.pid}} ')\n"
+        "os._exit(1)\n"
+    )
+    one, _ = supervisor(tmp_path, code, Options(max_restarts=1, restart_delay=0.0))
+    assert one.run() is Outcome.RESTARTS_EXHAUSTED
+    assert (tmp_path / "runs" / "latest" / "output" / "0002.log").read_text().splitlines()[0] == "alive []"
+    for pid in pids.read_text().split():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+
+
+def test_a_stop_by_the_operator_is_no_crash_of_the_worker(tmp_path: Path) -> None:
+    """The worker swallows SIGINT, as the real one does; it gets SIGTERM next."""
+    ready = tmp_path / "ready"
+    code = ARMED + (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, lambda *_: print('swallowed', flush=True))\n"
+        f"open({str(ready)!r}, 'w').close()\n"
+    )
+    one, _ = supervisor(tmp_path, code + FOR_EVER, Options(timeout=30))
+
+    def interrupt() -> None:
+        wait_for(ready.exists)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    assert one.run() is Outcome.INTERRUPTED
+    helper.join()
+    assert (one.history.lives[1].kind, one.history.lives[1].code) == ("operator", -15)
+    assert "swallowed" in (tmp_path / "runs" / "latest" / "output" / "0001.log").read_text()
+
+
+def test_other_signals_are_passed_on_to_the_worker(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    code = ARMED + (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: sys.exit(0))\n"
+        f"open({str(ready)!r}, 'w').close()\n"
+    )
+    one, _ = supervisor(tmp_path, code + FOR_EVER, Options(until=Until.EXIT, timeout=30))
+
+    def send() -> None:
+        wait_for(ready.exists)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    helper = threading.Thread(target=send)
+    helper.start()
+    assert one.run() is Outcome.EXITED
+    helper.join()
+
+
+def test_the_output_is_passed_through_raw_and_kept_redacted(tmp_path: Path) -> None:
+    passed: list[bytes] = []
+    command = [
+        sys.executable,
+        "-S",
+        "-c",
+        "print('GET http://h/x.jpg?sig=1 Token 0123456789abcdef'); print('end', end='')",
+    ]
+    life = Incarnation(command, os.environ, tmp_path / "log", ("0123456789abcdef",), passed.append)
+    assert life.process.wait() == 0
+    life.end_group(END_ORPHANS)
+    assert life.finish() == ["GET http://h/x.jpg?*** Token ***", "end"]
+    assert b"".join(passed) == b"GET http://h/x.jpg?sig=1 Token 0123456789abcdef\nend"
+    assert (tmp_path / "log").read_text() == "GET http://h/x.jpg?*** Token ***\nend\n"
+
+
+def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path: Path) -> None:
+    code = "import sys\nfor _ in range(100): sys.stdout.write('x' * 10000)"
+    life = Incarnation([sys.executable, "-S", "-c", code], os.environ, tmp_path / "log", (), lambda chunk: None)
+    life.process.wait()
+    life.end_group(END_ORPHANS)
+    life.finish()
+    assert max(map(len, life.tail)) < 200_000
+    assert sum(map(len, life.tail)) == 1_000_000
+
+
+def test_exits_are_said_in_words() -> None:
+    assert [exit_text(code) for code in (0, 86, -9, -64)] == [
+        "exit code 0",
+        "exit code 86",
+        "killed by SIGKILL",
+        "killed by SIGRTMAX" if sys.platform == "linux" else "killed by signal 64",
+    ]
+    assert exit_text(-200) == "killed by signal 200"
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="a process namespace needs Linux and root")
+def test_it_works_as_process_1_and_reaps_orphans(tmp_path: Path) -> None:
+    probe = subprocess.run(["unshare", "--pid", "--fork", "true"], check=False, capture_output=True)
+    if probe.returncode != 0:
+        pytest.skip("no process namespace can be made here")
+    worker = ARMED + (
+        "import os, subprocess, sys\n"
+        "subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)'])\n"
+        "os._exit(0)\n"
+    )
+    command = [sys.executable, "-m", "ami_fault_site", "run", "--until", "exit", "--run-dir", str(tmp_path / "run")]
+    environ = {**os.environ, "AMI_TEST_WORKER_CRASH_RATE": "0"}
+    done = subprocess.run(
+        ["unshare", "--pid", "--fork", *command, "--", sys.executable, "-c", worker],
+        env=environ, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "exited: the worker ended by itself (exit code 0)" in done.stdout
