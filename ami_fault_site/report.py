@@ -156,8 +156,8 @@ def to_terminal(summary: Summary, console: Console) -> None:
     say(headline(summary), style="bold green" if summary.code == 0 else "bold red")
     organic = len(summary.organic_exits)
     say(
-        f"worker    {summary.incarnations} incarnations: {summary.injected_exits} injected crashes, "
-        f"{organic} exits of its own"
+        f"worker    {_counted(summary.incarnations, 'incarnation')}: "
+        f"{_counted(summary.injected_exits, 'injected crash', 'es')}, {_counted(organic, 'exit')} of its own"
     )
     for exit_ in summary.organic_exits:
         say(f"          incarnation {exit_['incarnation']}: {exit_['exit']}; its last words:")
@@ -172,7 +172,7 @@ def to_terminal(summary: Summary, console: Console) -> None:
         f"{summary.still_out} still out"
     )
     if summary.unheard:
-        say(f"          {summary.unheard} sent by a process that died, or unheard: only the service knows")
+        say(f"          {summary.unheard} more answered, but the reply was never heard: only the service knows")
     for job in summary.jobs:
         counts = ", ".join(f"{_count(job[key])} {key}" for key in ("processed", "failed", "remaining"))
         say(f"service   job {job['job']}: {job['status']}; {counts}")
@@ -194,6 +194,10 @@ def _print_faults(summary: Summary, console: Console) -> None:
         observed = "-" if row.observed_rate is None else f"{row.observed_rate:.3f}"
         table.add_row(f"  {row.effect}", f"{row.set_rate:g}", observed, str(row.injected), str(row.eligible))
     console.print(table)
+
+
+def _counted(number: int, noun: str, plural: str = "s") -> str:
+    return f"{number} {noun}{'' if number == 1 else plural}"
 
 
 def _count(value: object) -> str:

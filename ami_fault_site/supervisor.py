@@ -47,6 +47,15 @@ class ExitKind(Enum):
     ENDED = "ended"  # by us, because the run was over
 
 
+_PLAINLY = {
+    ExitKind.INJECTED: "an injected crash",
+    ExitKind.ORGANIC: "an exit of its own",
+    ExitKind.REFUSED: "it refused its settings",
+    ExitKind.OPERATOR: "stopped by the operator",
+    ExitKind.ENDED: "stopped at the end of the run",
+}
+
+
 class Outcome(Enum):
     """How a run ended."""
 
@@ -229,7 +238,7 @@ class Supervisor:
         seconds = round(time.monotonic() - life.started, 3)
         self._ledger.append("exit", incarnation=number, code=code, kind=kind.value, seconds=seconds, last_words=shown)
         self._read_ledger()
-        self._display.line(f"incarnation {number} ended: {kind.value}, {exit_text(code)}")
+        self._display.line(f"incarnation {number} ended: {_PLAINLY[kind]}, {exit_text(code)}")
         if outcome is not None:
             return outcome
         return decide_restart(kind, code, record.armed, number - 1, self._options)

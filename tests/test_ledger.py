@@ -381,7 +381,8 @@ from pathlib import Path
 from ami_fault_site.ledger import Ledger
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 ledger, booked = Ledger(Path(sys.argv[1]), 0), 0
-resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, 3_000))
+unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, unlimited[1]))
 try:
     while True:
         ledger.append("thing", text="x" * 100)
@@ -392,6 +393,7 @@ try:
     ledger.append("thing")
 except OSError:
     print("again")
+resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)  # whoever else writes a file at the end of the process may
 """
 
 

@@ -72,7 +72,7 @@ EVENTS = [
 DETAILS = {64: JobDetail(64, "STARTED", 2, None, 1, ())}
 TEXT = f"""\
 timeout: the time was up, but 1 tasks are still out (exit code 3)
-worker    3 incarnations: 1 injected crashes, 1 exits of its own
+worker    3 incarnations: 1 injected crash, 1 exit of its own
           incarnation 2: killed by SIGKILL; its last words:
           | out of [memory]
           | {LONG}
@@ -84,7 +84,7 @@ faults             set  observed  injected  of
   image-404          0         -         1   0
           1 withheld: the stop file is there
 tasks     5 handed out, 3 answered (1 of them with an error), 2 came back, 1 still out
-          1 sent by a process that died, or unheard: only the service knows
+          1 more answered, but the reply was never heard: only the service knows
 service   job 64: STARTED; 2 processed, 1 failed, ? remaining
 run       /runs/20261123T083731Z-7, seed 7
 """
