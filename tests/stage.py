@@ -142,7 +142,7 @@ def hand_out(stage: Service, *sequences: int, delivery: int = 1) -> None:
 
 def injector(folder: Path, **values: Any) -> Injector:
     """Return an injector with a run folder of its own."""
-    settings = Settings(enabled=True, seed=values.pop("seed", 1), protected_hosts=("antenna.insectai.org",), **values)
+    settings = Settings(enabled=True, **{"seed": 1, **values})
     joined = runfolder.join(settings, folder)
     return Injector(joined.settings, joined.run, Ledger(joined.run.ledger, settings.incarnation))
 
