@@ -39,6 +39,12 @@ class Delivery:
     published: int
     left: int
 
+    @property
+    def job(self) -> int | None:
+        """The job whose stream this is, None if the stream is not named as Antenna names it."""
+        number = self.stream.rpartition("_")[2]
+        return int(number) if number.isdigit() else None
+
 
 @dataclass(frozen=True)
 class Lease:
@@ -248,8 +254,9 @@ def job_detail(parsed: Mapping[str, object]) -> JobDetail:
 def _process_counts(stages: object) -> dict[str, int]:
     counts: dict[str, int] = {}
     for stage in stages if isinstance(stages, list) else []:
-        if isinstance(stage, Mapping) and stage.get("key") == "process":
-            for param in stage.get("params") or []:
+        params = stage.get("params") if isinstance(stage, Mapping) and stage.get("key") == "process" else None
+        for param in params if isinstance(params, list) else []:
+            if isinstance(param, Mapping):
                 value = param.get("value")
                 if isinstance(value, int):
                     counts[str(param.get("key"))] = value

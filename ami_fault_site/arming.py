@@ -32,6 +32,8 @@ def arm(environ: MutableMapping[str, str]) -> Injector | None:
     settings, run = joined.settings, joined.run
     environ["AMI_TEST_RUN_DIR"] = str(run.path)
     environ["AMI_TEST_SEED"] = str(settings.seed)
+    if settings.profile not in ("", *profiles.available()):
+        environ["AMI_TEST_PROFILE"] = str(Path(settings.profile).absolute())  # children may begin in another folder
     ledger = Ledger(run.ledger, settings.incarnation)
     try:
         ledger.append(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,11 +17,12 @@ from rich.console import Console
 import ami_fault_site
 from ami_fault_site import display, doctor, profiles, report, runfolder, target
 from ami_fault_site.profiles import Effective
+from ami_fault_site.redaction import redact
 from ami_fault_site.sandbox.launch import info_of, running
 from ami_fault_site.sandbox.options import SandboxError, SandboxInfo, SandboxOptionError, SandboxOptions
 from ami_fault_site.service import JobWatch, Service, ServiceError
-from ami_fault_site.settings import SCENARIO, SettingsError, protected_by
-from ami_fault_site.supervisor import Options, Outcome, Supervisor, Until, child_environ
+from ami_fault_site.settings import SCENARIO, Settings, SettingsError, protected_by
+from ami_fault_site.supervisor import CannotStartError, Options, Outcome, Supervisor, Until, child_environ
 from ami_fault_site.target import Target, TargetError
 
 app = typer.Typer(
@@ -83,9 +84,9 @@ def run(
     run_dir: Annotated[str, typer.Option(help="The run folder; default ./ami-fault-runs/<UTC>-<seed>.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     sandbox: Annotated[bool, typer.Option("--sandbox", help="Start a sandbox Antenna and test that.")] = False,
-    images: Annotated[int, typer.Option(min=1, help="With --sandbox: how many images the job has.")] = 200,
-    ack_wait: Annotated[float, typer.Option(help="With --sandbox: its ack_wait in seconds.")] = 10.0,
-    max_deliver: Annotated[int, typer.Option(min=1, help="With --sandbox: its max_deliver.")] = 2,
+    images: Annotated[str, typer.Option(help="With --sandbox: how many images, or a folder of pictures; 200.")] = "",
+    ack_wait: Annotated[float | None, typer.Option(help="With --sandbox: its ack_wait in seconds, 10.")] = None,
+    max_deliver: Annotated[int | None, typer.Option(min=1, help="With --sandbox: its max_deliver, 2.")] = None,
 ) -> None:
     """Run a worker under faults, start it again when it crashes, and say what became of its tasks."""
     over = {
@@ -96,15 +97,20 @@ def run(
     }
     delay = restart_delay if restart_delay is not None else (1.0 if sandbox else 5.0)
     options = Options(until, max_restarts, delay, idle_after, timeout)
-    if sandbox:
-        asked = SandboxOptions(
-            images=images, ack_wait=ack_wait, max_deliver=max_deliver, pipelines=tuple(pipeline or ["moth_binary"])
-        )
-        with _sandbox(asked) as info:
-            environ = {**SAMPLE_DEFAULTS, **os.environ, **_exports(info)}
-            code = _run(_Asked(over, environ, options, command or [], pipeline or [], True, as_json))
-    else:
-        code = _run(_Asked(over, dict(os.environ), options, command or [], pipeline or [], False, as_json))
+    if command and pipeline:
+        raise RefusedError("--pipeline goes with the worker's own command; after -- write the whole command")
+    if not sandbox:
+        stray = [
+            name for name, value in (("images", images), ("ack-wait", ack_wait), ("max-deliver", max_deliver)) if value
+        ]
+        if stray:
+            raise RefusedError(f"--{stray[0]} goes with --sandbox")
+        raise typer.Exit(_run(_Asked(over, dict(os.environ), options, command or [], pipeline or [], False, as_json)))
+    asked = _pictures(SandboxOptions(pipelines=tuple(pipeline or ["moth_binary"])), images)
+    asked = replace(asked, ack_wait=ack_wait or asked.ack_wait, max_deliver=max_deliver or asked.max_deliver)
+    with running(asked) as info:
+        environ = {**SAMPLE_DEFAULTS, **os.environ, **_exports(info)}
+        code = _run(_Asked(over, environ, options, command or [], pipeline or [], True, as_json))
     raise typer.Exit(code)
 
 
@@ -142,14 +148,13 @@ def stop(run_name: Annotated[str, typer.Argument(metavar="RUN")] = runfolder.LAT
 def sandbox_command(
     env: Annotated[bool, typer.Option("--env", help="Print the exports for a running sandbox, and leave.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = SANDBOX_PORT,
-    images: Annotated[int, typer.Option(min=1, help="Images a job.")] = 200,
+    images: Annotated[str, typer.Option(help="How many images a job has, or a folder of pictures.")] = "200",
     jobs: Annotated[int, typer.Option(min=1)] = 1,
     pipeline: Annotated[list[str] | None, typer.Option(help="May be repeated; jobs are dealt out over them.")] = None,
     ack_wait: Annotated[float, typer.Option(help="Seconds until an unanswered task is handed out again.")] = 10.0,
     max_deliver: Annotated[int, typer.Option(min=1, help="How often a task is handed out at most.")] = 2,
     reaper_interval: Annotated[float, typer.Option(help="Seconds between the reaper's looks.")] = 900.0,
     reaper_idle: Annotated[float, typer.Option(help="Seconds after which the reaper takes an idle job.")] = 600.0,
-    image_dir: Annotated[Path | None, typer.Option("--images-from", help="A folder of pictures to serve.")] = None,
     nats_url: Annotated[str | None, typer.Option(help="An existing NATS server with JetStream.")] = None,
 ) -> None:
     """Start a sandbox Antenna and keep it until Ctrl-C, or print the exports for one that runs."""
@@ -158,18 +163,16 @@ def sandbox_command(
             print(f"export {name}={shlex.quote(value)}")  # noqa: T201  a result
         return
     asked = SandboxOptions(
-        images=images,
         jobs=jobs,
         pipelines=tuple(pipeline or ["moth_binary"]),
         ack_wait=ack_wait,
         max_deliver=max_deliver,
         reaper_interval=reaper_interval,
         reaper_idle=reaper_idle,
-        image_dir=str(image_dir) if image_dir else None,
         nats_url=nats_url,
         port=port,
     )
-    with _sandbox(asked) as info:
+    with running(_pictures(asked, images)) as info:
         _say(f"a sandbox Antenna at {info.base_url}, jobs {', '.join(map(str, info.jobs))}; Ctrl-C ends it")
         _say(f'in another shell: eval "$(ami-fault sandbox --env{"" if port == SANDBOX_PORT else f" --port {port}"})"')
         _wait_for_interrupt()
@@ -210,21 +213,18 @@ def _run(asked: _Asked) -> int:
         service.probe()
     joined = runfolder.join(effective.settings, Path.cwd() / runfolder.HOME)
     run_folder, settings = joined.run, joined.settings
-    over = {name: text for name, text in asked.over.items() if text}
-    environ = child_environ(
-        asked.environ, {**over, "AMI_TEST_RUN_DIR": str(run_folder.path), "AMI_TEST_SEED": str(settings.seed)}
-    )
+    if run_folder.holds_a_run():
+        raise RefusedError(f"AMI_TEST_RUN_DIR={str(run_folder.path)!r}: holds a run already", SETTINGS_WRONG)
+    environ = _environ(asked, settings, run_folder)
     console = Console(stderr=True, highlight=False)
     watch = JobWatch(service, run_folder.jobs, (where.token,), every=1.0 if asked.sandbox else 3.0)
     with display.choose(console) as shown:
-        supervisor = Supervisor(command, environ, run_folder, where, watch, asked.options, shown)
+        options = replace(asked.options, ack_wait=settings.ack_wait)
+        supervisor = Supervisor(command, environ, run_folder, where, watch, options, shown)
         shown.line(f"run folder {run_folder.path}, seed {settings.seed}, target {where.host}")
         shown.line(f"starting {shlex.join(command)}; waiting for {supervisor.waiting_for()}")
-        try:
-            outcome = supervisor.run()
-        except OSError as error:
-            raise RefusedError(f"{command[0]!r} cannot be started: {error.strerror}") from error
-        details = watch.finish(settle=1.0 if outcome is Outcome.DRAINED else 0.2)
+        outcome = supervisor.run()
+        details = watch.finish(**_FINISH.get(outcome, {"settle": 0.2}))
     summary = report.summarize(
         outcome,
         supervisor.history,
@@ -239,6 +239,22 @@ def _run(asked: _Asked) -> int:
     else:
         report.to_terminal(summary, Console(highlight=False))
     return summary.code
+
+
+# A drained run is worth waiting for; an operator who has pressed Ctrl-C is not kept.
+_FINISH: dict[Outcome, dict[str, float]] = {
+    Outcome.DRAINED: {"settle": 1.0},
+    Outcome.INTERRUPTED: {"settle": 0.0, "patience": 3.0},
+}
+
+
+def _environ(asked: _Asked, settings: Settings, run_folder: runfolder.RunFolder) -> dict[str, str]:
+    """Return the worker's environment, with absolute paths: it may work in another folder."""
+    values = {name: text for name, text in asked.over.items() if text}
+    if settings.profile not in ("", *profiles.available()):
+        values["AMI_TEST_PROFILE"] = str(Path(settings.profile).absolute())
+    values |= {"AMI_TEST_RUN_DIR": str(run_folder.path), "AMI_TEST_SEED": str(settings.seed)}
+    return child_environ(asked.environ, values)
 
 
 def _effective(asked: _Asked) -> Effective:
@@ -275,24 +291,32 @@ def _exports(info: SandboxInfo) -> dict[str, str]:
     }
 
 
-@contextmanager
-def _sandbox(options: SandboxOptions) -> Iterator[SandboxInfo]:
-    with running(options) as info:
-        yield info
+def _pictures(options: SandboxOptions, images: str) -> SandboxOptions:
+    """Read --images, which is a number of made images or a folder of pictures."""
+    if not images:
+        return options
+    if images.isascii() and images.isdigit() and int(images) > 0:
+        return replace(options, images=int(images))
+    if Path(images).is_dir():
+        return replace(options, image_dir=images)
+    raise RefusedError(f"--images={images!r}: is a number of images above 0, or a folder of pictures")
 
 
 def _wait_for_interrupt() -> None:
-    import signal
-
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    while not ended.wait(0.5):
+        continue
 
 
 def _say(text: str) -> None:
-    print(f"ami-fault: {text}", file=sys.stderr)  # noqa: T201
+    print(f"ami-fault: {redact(text, (os.environ.get(target.TOKEN, ''),))}", file=sys.stderr)  # noqa: T201
 
 
 def main(argv: list[str] | None = None) -> int:
     """Carry out a command and return its exit code: 0 drained, 2 usage, and those of the run (see `ami-fault run`)."""
+    _fill_standard_streams()
     try:
         app(args=argv, prog_name="ami-fault")
     except SystemExit as leaving:
@@ -301,11 +325,20 @@ def main(argv: list[str] | None = None) -> int:
         return _refuse(error, SETTINGS_WRONG)
     except RefusedError as error:
         return _refuse(error, error.code)
-    except (TargetError, ServiceError, SandboxError, SandboxOptionError) as error:
+    except (TargetError, ServiceError, SandboxError, SandboxOptionError, CannotStartError) as error:
         return _refuse(error, USAGE)
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
+
+
+def _fill_standard_streams() -> None:
+    """Put the null device where a standard stream is closed, before some socket gets its number and our words."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _refuse(error: Exception, code: int) -> int:

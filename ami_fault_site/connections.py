@@ -11,28 +11,30 @@ _PROC = Path("/proc")
 _CLOSED = "07"  # the kernel's TCP_CLOSE; every other state means that somebody tried to connect
 
 
-def talks_to(group: int, host: str, port: int) -> bool:
-    """Say whether any process of the group has a TCP connection to host:port; False where that cannot be seen."""
-    if not (_PROC / "net" / "tcp").exists():
-        return False
-    wanted = _endpoints(host, port)
+def talks_to(group: int, wanted: frozenset[str]) -> bool:
+    """Say whether any process of the group has a TCP connection to one of these endpoints."""
     inodes = {inode for remote, inode in _connections() if remote in wanted}
     return bool(inodes) and any(inodes & set(_socket_inodes(pid)) for pid in _members(group))
 
 
-def _endpoints(host: str, port: int) -> set[str]:
-    """Return host:port as the kernel writes it: hexadecimal, each 32-bit word in the machine's order."""
-    endpoints = set()
+def endpoints(host: str, port: int) -> frozenset[str]:
+    """Return host:port as the kernel writes it: hexadecimal, each 32-bit word in the machine's order.
+
+    None where connections cannot be seen (not on Linux) or the host has no address.
+    """
+    found_endpoints = set()
+    if not (_PROC / "net" / "tcp").exists():
+        return frozenset()
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
-        return set()
+        return frozenset()
     for family, _, _, _, address in found:
         packed = socket.inet_pton(family, str(address[0]).partition("%")[0])
         if family == socket.AF_INET:
-            endpoints.add(f"{_words(bytes(10) + bytes([255, 255]) + packed)}:{port:04X}")
-        endpoints.add(f"{_words(packed)}:{port:04X}")
-    return endpoints
+            found_endpoints.add(f"{_words(bytes(10) + bytes([255, 255]) + packed)}:{port:04X}")
+        found_endpoints.add(f"{_words(packed)}:{port:04X}")
+    return frozenset(found_endpoints)
 
 
 def _words(packed: bytes) -> str:

@@ -11,7 +11,9 @@ from rich.live import Live
 from rich.text import Text
 
 from ami_fault_site.history import History
+from ami_fault_site.redaction import redact
 
+_LONGEST = 20_000  # bytes of a line that has not ended
 _EVERY = 15.0  # seconds between plain progress lines
 
 
@@ -32,7 +34,7 @@ class PlainDisplay:
 
     def line(self, text: str) -> None:
         """Say something worth a line."""
-        _put(f"ami-fault: {text}\n".encode(errors="replace"))
+        _put(f"ami-fault: {redact(text)}\n".encode(errors="replace"))
 
     def output(self, chunk: bytes) -> None:
         """Pass on what the worker wrote."""
@@ -67,11 +69,13 @@ class LiveDisplay:
 
     def line(self, text: str) -> None:
         """Say something worth a line."""
-        self._console.print(Text(f"ami-fault: {text}", style="bold"))
+        self._console.print(Text(f"ami-fault: {redact(text)}", style="bold"))
 
     def output(self, chunk: bytes) -> None:
         """Pass on what the worker wrote, line by line."""
+        # A progress bar redraws one line with \r; only its last state is worth a line.
         *lines, self._rest = (self._rest + chunk).split(b"\n")
+        self._rest = self._rest.rpartition(b"\r")[2][-_LONGEST:]
         for line in lines:
             self._console.print(Text.from_ansi(line.decode(errors="replace")), soft_wrap=True)
 

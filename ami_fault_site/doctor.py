@@ -11,11 +11,12 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 
 from ami_fault_site.hooks import TASK_LOOPS
 from ami_fault_site.profiles import Effective, resolve
-from ami_fault_site.settings import TABLE, SettingsError, protected_by
+from ami_fault_site.settings import TABLE, Settings, SettingsError, protected_by
 from ami_fault_site.target import Target
 
 _PROBE = """
@@ -81,34 +82,40 @@ _CURE = "pip install ami-fault-site into it, or put the folder printed by `ami-f
 
 def _task_loop(environ: Mapping[str, str]) -> Examined:
     """Find the loop in the installed worker by reading its source: importing it would load its models' libraries."""
-    named = environ.get("AMI_TEST_TASK_LOOP", "")
+    try:
+        named = resolve(environ).settings.task_loop
+    except SettingsError:
+        named = ""
     loops = {named.partition(":")[0]: (named.partition(":")[2],)} if named else TASK_LOOPS
     found = [f"{module}:{function}" for module, names in loops.items() if (function := _first_function(module, names))]
-    if not found:
-        return Examined(
-            "task loop", False, "no known worker is installed here", "AMI_TEST_TASK_LOOP=module:function names one"
-        )
-    return Examined("task loop", True, ", ".join(found))
+    own = [one for one in found if one.startswith(_SAMPLE)]
+    if found != own or (own and named):
+        return Examined("task loop", True, ", ".join(one for one in found if named or one not in own))
+    cure = "install this package where the worker is, or name the loop: AMI_TEST_TASK_LOOP=module:function"
+    besides = ", only the sample worker" if own else ""
+    return Examined("task loop", False, f"no known worker is installed here{besides}", cure)
+
+
+_SAMPLE = "ami_fault_site."
 
 
 def _first_function(module: str, names: tuple[str, ...]) -> str:
     source = _source(module)
     if source is None:
         return ""
-    defined = {
-        node.name for node in ast.parse(source).body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-    }
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    defined = {node.name for node in ast.parse(source).body if isinstance(node, functions)}
     return next((name for name in names if name in defined), "")
 
 
 def _source(module: str) -> str | None:
-    parts = module.split(".")
-    path: list[str] | None = None
-    for depth in range(1, len(parts) + 1):
-        spec = PathFinder.find_spec(".".join(parts[:depth]), path)
-        if spec is None:
+    """Read a module's source without importing its packages; the first of them is found as an import would find it."""
+    first, *rest = module.split(".")
+    spec = find_spec(first)
+    for depth in range(1, len(rest) + 1):
+        if spec is None or spec.submodule_search_locations is None:
             return None
-        path = list(spec.submodule_search_locations or [])
+        spec = PathFinder.find_spec(".".join([first, *rest[:depth]]), list(spec.submodule_search_locations))
     return Path(spec.origin).read_text(encoding="utf-8") if spec is not None and spec.origin else None
 
 
@@ -125,7 +132,7 @@ def _target(environ: Mapping[str, str], target: Target) -> Examined:
     try:
         protected = resolve(environ).settings.protected_hosts
     except SettingsError:
-        protected = ()
+        protected = Settings().protected_hosts
     entry = protected_by(target.hostname, protected)
     found = f"{target.host} ({target.sources['AMI_ANTENNA_API_BASE_URL']})"
     if entry:

@@ -21,7 +21,6 @@ class Task:
     job: int
     image: str
     leases: int = 0
-    last_delivery: int = 0
     unheard: int = 0  # answers that were sent, or about to be, and of whose fate nothing is known
     accepted: int = 0
     errors: int = 0
@@ -42,6 +41,7 @@ class Life:
     code: int | None = None
     kind: str = ""
     last_words: list[str] = field(default_factory=list)
+    refused: bool = False
 
 
 @dataclass
@@ -56,7 +56,6 @@ class History:
     kinds: Counter[str] = field(default_factory=Counter)
     eligible: Counter[str] = field(default_factory=Counter)
     withheld: Counter[str] = field(default_factory=Counter)
-    calls: Counter[str] = field(default_factory=Counter)
     refused_host: str = ""
     last_traffic: float = 0.0  # monotonic seconds of the last lease or answer on this host
 
@@ -101,21 +100,20 @@ class History:
         self.life(event.incarnation).armed = True
 
     def _on_refused(self, event: Event) -> None:
+        self.life(event.incarnation).refused = True
         self.refused_host = event.text("target")
 
     def _on_call(self, event: Event) -> None:
-        self.calls[event.text("site")] += 1
         for key in _keys(event):
             self._task(key, event).unheard += 1
 
     def _on_leases(self, event: Event) -> None:
         job = event.number("job") or 0
         for row in event.rows("leases"):
-            sequence, delivery, _, published, _, image, name = row
+            sequence, _, _, published, _, image, name = row
             task = self._task((event.text("stream"), int(str(sequence)), int(str(published))), event)
             task.image = str(name or image)
             task.leases += 1
-            task.last_delivery = max(task.last_delivery, int(str(delivery)))
             self.jobs.add(job)
             self.last_traffic = max(self.last_traffic, event.mono)
 

@@ -103,7 +103,7 @@ class Incarnation:
         stream: BinaryIO = self.process.stdout  # type: ignore[assignment]
         rest = b""
         while chunk := os.read(stream.fileno(), 65536):
-            self._echo(chunk)
+            self._pass_on(chunk)
             *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) > _LINE_BYTES:
                 lines, rest = [*lines, rest], b""
@@ -112,8 +112,19 @@ class Incarnation:
             self._keep([rest])
         stream.close()
 
+    def _pass_on(self, chunk: bytes) -> None:
+        try:
+            self._echo(chunk)
+        except Exception:
+            # The terminal is gone. Read on: a full pipe would stop the worker.
+            self._echo = _nobody
+
     def _keep(self, lines: Sequence[bytes]) -> None:
         self.tail.extend(redact(line.decode(errors="replace").rstrip("\r"), self._secrets) for line in lines)
+
+
+def _nobody(_chunk: bytes) -> None:
+    """Pass nothing on."""
 
 
 END_ORPHANS = ((signal.SIGTERM, 1.0), (signal.SIGKILL, 5.0))

@@ -13,6 +13,7 @@ from ami_fault_site import plan
 from ami_fault_site.antenna import Lease
 from ami_fault_site.faults import CRASH_EXIT_CODE, SETTINGS_EXIT_CODE, Call, Decision, Seam, Site, Trigger
 from ami_fault_site.ledger import Ledger
+from ami_fault_site.redaction import redact
 from ami_fault_site.runfolder import RunFolder
 from ami_fault_site.settings import Settings, protected_by
 
@@ -27,7 +28,7 @@ def say(text: str) -> None:
     if sys.__stderr__ is None:
         return  # it was closed when Python started: whatever is number 2 now is somebody else's file
     try:
-        _write(2, f"ami-fault-site: {text}\n".encode(errors="replace"))
+        _write(2, f"ami-fault-site: {redact(text)}\n".encode(errors="replace"))
     except OSError:
         return  # closed, or its reader has gone: there is nobody left to tell
 
@@ -59,7 +60,8 @@ class Injector:
         try:
             return work()
         except Exception as error:
-            self._give_up(f"internal error, please report it: {type(error).__name__}: {error}")
+            # Not its message, which may hold a URL with its query.
+            self._give_up(f"internal error, please report it: {type(error).__name__}")
             return otherwise
 
     def book(self, kind: str, /, **data: object) -> None:
@@ -87,11 +89,14 @@ class Injector:
             return Decision(reason="the ledger is incomplete")
         return plan.decide(self.settings, call)
 
-    def grant(self, call: Call, decision: Decision, tasks: list[list[int]] | None = None) -> bool:
-        """Book the fault that is about to strike, or why it is withheld; True if it may be carried out now."""
+    def grant(self, call: Call, decision: Decision, tasks: list[list[int]] | None = None, unable: str = "") -> bool:
+        """Book the fault that is about to strike, or why it is withheld; True if it may be carried out now.
+
+        `unable` is why it could not be carried out here, if so.
+        """
         if decision.effect is None or self._silent:
             return False
-        withheld = self._withheld()
+        withheld = unable or self._withheld()
         self.book("withheld" if withheld else "fault", **_told(call, decision), why=withheld, tasks=tasks or [])
         return not withheld and not self._silent
 

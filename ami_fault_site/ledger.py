@@ -120,6 +120,8 @@ class Ledger:
         self._put("start", {"version": VERSION, "parent": os.getppid()})
 
     def _put(self, kind: str, data: Mapping[str, object]) -> None:
+        if self._broken:
+            raise OSError(5, "an event before this one could not be written whole")
         line = (
             json.dumps(
                 {
@@ -185,8 +187,15 @@ class Reader:
 
     def new(self) -> Iterator[Event]:
         """Yield the events that were written since the last call, file by file in the order of their names."""
-        for path in sorted(self._folder.glob("*.jsonl")):
-            yield from self._read(path, self._places.setdefault(path, _Place()))
+        if not self._folder.is_dir():
+            return
+        with os.scandir(self._folder) as entries:
+            sizes = {entry.name: entry.stat().st_size for entry in entries if entry.name.endswith(".jsonl")}
+        for name in sorted(sizes):
+            path = self._folder / name
+            place = self._places.setdefault(path, _Place())
+            if sizes[name] > place.offset:  # thousands of loaders may have come and gone: open what has grown
+                yield from self._read(path, place)
 
     def _read(self, path: Path, place: _Place) -> Iterator[Event]:
         with path.open("rb") as stream:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
 
 from ami_fault_site.faults import (
     API_SITES,
@@ -31,7 +30,9 @@ def draw(seed: int, key: str, subject: str, attempt: str) -> float:
     The top 53 bits of a 64-bit blake2b, so that the result is exact and below 1: a rate of 1 always strikes and a rate
     of 0 never does. `attempt` is "" where every attempt at a subject shares one fate.
     """
-    digest = hashlib.blake2b(f"{seed}\x1f{key}\x1f{subject}\x1f{attempt}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(
+        f"{seed}\x1f{key}\x1f{subject}\x1f{attempt}".encode(errors="surrogatepass"), digest_size=8
+    ).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
@@ -60,25 +61,22 @@ def rates_at(settings: Settings, site: Site) -> tuple[tuple[Effect, float], ...]
 
 def decide(settings: Settings, call: Call) -> Decision:
     """Say which fault strikes this call, or why none does; a call is rolled for once, whatever could strike it."""
-    if settings.jobs and call.job is not None and call.job not in settings.jobs:
-        return Decision(reason=f"job {call.job} is not in AMI_TEST_JOBS")
-    named = _named_permanent(settings.permanent_error_images, call)
+    if settings.jobs and call.job not in settings.jobs:
+        whose = "it belongs to no job that is known" if call.job is None else f"job {call.job} is another"
+        return Decision(reason=f"AMI_TEST_JOBS: {whose}")
+    named = any(name in settings.permanent_error_images for name in call.names)
     if named:
-        return _permanent(settings.seed, call, named)
+        return _permanent(settings.seed, call)
     rates = rates_at(settings, call.site)
     if not rates:
         return Decision(reason="no fault is set for this call")
     return _roll(settings.seed, call, rates)
 
 
-def _named_permanent(permanent: Sequence[str], call: Call) -> str:
-    return next((name for name in call.names if name in permanent), "")
-
-
-def _permanent(seed: int, call: Call, named: str) -> Decision:
+def _permanent(seed: int, call: Call) -> Decision:
     effect = Effect.IMAGE_404 if call.site is Site.IMAGE else Effect.CORRUPT
     return Decision(
-        reason=f"{effect.value}: {named} is in AMI_TEST_PERMANENT_ERROR_IMAGES",
+        reason=f"{effect.value}: {call.names[0]} is in AMI_TEST_PERMANENT_ERROR_IMAGES",
         effect=effect,
         trigger=Trigger.PERMANENT,
         kind=_kind(seed, effect, call.draws[0]),

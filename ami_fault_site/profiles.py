@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ami_fault_site.settings import ENABLED, NAMES, PREFIX, Settings, SettingsError, parse
+from ami_fault_site.settings import ENABLED, NAMES, PREFIX, TRUE_WORDS, Settings, SettingsError, parse
 
 # Beside the package in a checkout and in an editable install, inside it in a wheel.
 _FOLDERS = (Path(__file__).parent / "envs", Path(__file__).parent.parent / "envs")
@@ -125,7 +125,7 @@ def _misplaced(name: str, value: str, lines: Mapping[str, int]) -> str:
         return f"{name} is set twice, first in line {lines[name]}"
     if not name.startswith(PREFIX):
         return f"{name} is not a setting of ours; a profile holds {PREFIX}* only"
-    if name == ENABLED and value.strip().lower() not in ("true", "1", "yes", "on"):
+    if name == ENABLED and value.strip().lower() not in TRUE_WORDS:
         return f"{name} counts only in the environment"
     if name == "AMI_TEST_PROFILE":
         return f"{name} cannot stand in a profile"

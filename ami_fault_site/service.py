@@ -47,16 +47,23 @@ class Service:
             raise ServiceError(
                 f"AMI_ANTENNA_API_AUTH_TOKEN ({source}): {self._target.host} refuses it ({answer.status_code})"
             )
+        if not answer.ok:
+            raise ServiceError(
+                f"AMI_ANTENNA_API_BASE_URL={self._target.base_url!r}: {answer.status_code} for /jobs/; "
+                "is it the URL of an Antenna API, ending in /api/v2?"
+            )
 
-    def job(self, number: int) -> Mapping[str, object] | None:
-        """Return a job's detail as the service gives it, None if it cannot be had just now."""
+    def job(self, number: int, log_lines: int, timeout: float) -> Mapping[str, object]:
+        """Return a job's detail as the service gives it; raises ServiceError with the reason if it cannot be had."""
         url = f"{self._target.base_url}/jobs/{number}/"
         try:
-            answer = requests.get(url, params={"logs_limit": _LOG_LINES}, headers=self._headers, timeout=_TIMEOUT)
+            answer = requests.get(url, params={"logs_limit": log_lines}, headers=self._headers, timeout=timeout)
             parsed = answer.json() if answer.ok else None
-        except (requests.RequestException, ValueError):
-            return None
-        return parsed if isinstance(parsed, dict) else None
+        except (requests.RequestException, ValueError) as error:
+            raise ServiceError(type(error).__name__) from error
+        if not isinstance(parsed, dict):
+            raise ServiceError(f"status {answer.status_code}")
+        return parsed
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,8 @@ class JobWatch:
         self._kept: dict[int, tuple[float, str]] = {}
         self._consumer: dict[str, float] = {}
         self._snapshots = 0
+        self._trouble: dict[int, str] = {}
+        self._timeout = _TIMEOUT
         self._changed = threading.Event()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="job-watch", daemon=True)
@@ -109,31 +118,37 @@ class JobWatch:
         """Return max_deliver and ack_wait (s) as found in a job's log, {} if they were not."""
         return dict(self._consumer)
 
-    def finish(self, settle: float) -> dict[int, JobDetail]:
+    def trouble(self) -> dict[int, str]:
+        """Return why nothing is known of a job just now, for each job of which that is so."""
+        return dict(self._trouble)
+
+    def finish(self, settle: float, patience: float = 30.0) -> dict[int, JobDetail]:
         """Stop following; keep every job's detail now and again once it has not changed for `settle` seconds.
 
-        At most five times as long: background work may go on changing a job after its end.
+        Background work may go on changing a job after its end: five times as long at most. Takes about `patience`
+        seconds in all if the service does not answer.
         """
+        deadline = time.monotonic() + patience
         self._ended = True
+        self._timeout = min(_TIMEOUT, patience / 3)
         self._changed.set()
-        self._thread.join(2 * _TIMEOUT)
-        for job in sorted(self._jobs):
-            self._look(job, "end")
-        if self._seen:
-            self._settle(settle)
-        return self.details()
-
-    def _settle(self, settle: float) -> None:
-        deadline = time.monotonic() + 5 * settle
-        while time.monotonic() < deadline:
+        self._thread.join(patience / 3)
+        self._look_at_all("end", deadline)
+        settled_by = min(deadline, time.monotonic() + 5 * settle)
+        while settle and self._seen and not self._trouble and time.monotonic() < settled_by:
             before = self.details()
             time.sleep(settle)
-            for job in sorted(self._jobs):
-                self._look(job)
+            self._look_at_all("", deadline)
             if self.details() == before:
                 break
+        if settle:
+            self._look_at_all("settled", deadline)
+        return self.details()
+
+    def _look_at_all(self, why: str, deadline: float) -> None:
         for job in sorted(self._jobs):
-            self._look(job, "settled")
+            if time.monotonic() < deadline:
+                self._look(job, why)
 
     def _run(self) -> None:
         while not self._ended:
@@ -147,9 +162,22 @@ class JobWatch:
         return job in self._seen and self._seen[job].detail.is_final
 
     def _look(self, job: int, why: str = "") -> None:
-        raw = self._service.job(job)
-        if raw is None:
-            return
+        """Look at one job; whatever goes wrong is trouble to be told, and no end to looking."""
+        try:
+            self._take(job, why)
+        except ServiceError as error:
+            self._trouble[job] = str(error)
+        except OSError as error:
+            self._trouble[job] = f"its snapshot cannot be written: {error.strerror}"
+        except Exception as error:
+            self._trouble[job] = f"its answer cannot be read: {type(error).__name__}"
+        else:
+            self._trouble.pop(job, None)
+
+    def _take(self, job: int, why: str) -> None:
+        # The log is long, and wanted only for what is kept and until the consumer's settings were found in it.
+        lines = _LOG_LINES if why or not self._consumer else 1
+        raw = self._service.job(job, lines, self._timeout)
         seen = Seen(time.monotonic(), job_detail(raw), raw)
         first = job not in self._seen
         self._seen[job] = seen

@@ -97,9 +97,10 @@ def read_names(text: str) -> tuple[str, ...]:
 
 def read_hosts(text: str) -> tuple[str, ...]:
     """Read comma-separated host names; raise ValueError if there is none: the guard cannot be switched off."""
-    names = read_names(text)
-    if not names:
-        raise ValueError("is a list of host names separated by commas, at least one")
+    names = tuple(name.rstrip(".").strip("[]").lower() for name in read_names(text))
+    # A port or a scheme would make the entry protect nothing; colons are right in an IPv6 address only.
+    if not names or not all(names) or any("/" in name or name.count(":") == 1 for name in names):
+        raise ValueError("is a list of host names separated by commas, at least one, without scheme and port")
     return names
 
 

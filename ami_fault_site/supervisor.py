@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import FrameType
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from ami_fault_site.connections import talks_to
+from ami_fault_site.connections import endpoints, talks_to
 from ami_fault_site.faults import SETTINGS_EXIT_CODE
 from ami_fault_site.history import History
 from ami_fault_site.incarnation import END_FOR_OPERATOR, END_ORPHANS, END_WORKER, Incarnation
@@ -22,6 +21,7 @@ from ami_fault_site.service import JobWatch
 from ami_fault_site.target import Target
 
 TICK = 0.1
+_UNARMED_TICK = 0.02  # a call without the hook may be over soon
 IDLE_UNKNOWN = 330.0
 """Seconds without a lease or an answer after which a run is idle if ack_wait is not known: the longest ack_wait seen
 in use (300 s) and the time to hand out again."""
@@ -71,13 +71,21 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Options:
-    """How to supervise; durations in seconds, `timeout` None for no limit, `idle_after` None for twice ack_wait."""
+    """How to supervise; durations in seconds.
+
+    `timeout` None is no limit, `idle_after` None is twice ack_wait, and `ack_wait` None is not known.
+    """
 
     until: Until = Until.DRAINED
     max_restarts: int = 50
     restart_delay: float = 5.0
     idle_after: float | None = None
     timeout: float | None = None
+    ack_wait: float | None = None
+
+
+class CannotStartError(Exception):
+    """The command is not there, or cannot be executed."""
 
 
 class Display(Protocol):
@@ -131,13 +139,18 @@ class Supervisor:
         self._options = options
         self._display = display
         self._ledger = Ledger(run.ledger, 0)
+        self._told: dict[int, str] = {}
         self._stop_signal = 0
+        parts = urlsplit(target.base_url)
+        self._endpoints = endpoints(target.hostname, parts.port or (443 if parts.scheme == "https" else 80))
         self._current: Incarnation | None = None
         self._began = time.monotonic()
 
     def run(self) -> Outcome:
-        """Supervise until the end. Raises OSError if the command cannot be started at all."""
-        handlers = {number: signal.signal(number, self._on_stop) for number in _STOPPING}
+        """Supervise until the end. Raises CannotStartError if the command cannot be started at all."""
+        # What was ignored when we began stays ignored: that is how nohup keeps a run alive.
+        stopping = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+        handlers = {number: signal.signal(number, self._on_stop) for number in stopping}
         handlers.update({number: signal.signal(number, self._on_forward) for number in _FORWARDED})
         try:
             self._watch.start()
@@ -147,6 +160,7 @@ class Supervisor:
                 self._current.end_group(((signal.SIGKILL, 5.0),))
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+            self._ledger.end()
             self._read_ledger()
 
     def waiting_for(self) -> str:
@@ -176,10 +190,15 @@ class Supervisor:
         environ.setdefault("PYTHONUNBUFFERED", "1")  # or the last words of a crash stay in its buffer
         output = self._run.output / f"{number:04d}.log"
         secrets = (self._target.token,)
-        self._current = life = Incarnation(self._command, environ, output, secrets, self._display.output)
-        self._ledger.append("spawn", incarnation=number, child=life.process.pid)
+        try:
+            self._current = life = Incarnation(self._command, environ, output, secrets, self._display.output)
+        except OSError as error:
+            raise CannotStartError(f"{self._command[0]!r} cannot be started: {error.strerror}") from error
+        self._book("spawn", incarnation=number, child=life.process.pid)
         self._display.line(f"incarnation {number} started (process {life.process.pid})")
         outcome = self._watch_over(life, number)
+        if outcome not in (None, Outcome.INTERRUPTED) and not self._armed_now(number):
+            outcome = Outcome.NOT_ARMED  # whatever else ended it: this run tested nothing
         life.end_group(self._ending(outcome))
         self._current = None
         return self._book_exit(life, number, outcome)
@@ -190,9 +209,8 @@ class Supervisor:
             outcome = self._look()
             if outcome is not None:
                 return outcome
-            if not self.history.life(number).armed and self._speaks(life) and not self._armed_now(number):
+            if self._speaks_unarmed(life, number):
                 return Outcome.NOT_ARMED
-            time.sleep(TICK)
         return None
 
     def _pause(self, seconds: float) -> Outcome | None:
@@ -207,6 +225,7 @@ class Supervisor:
     def _look(self) -> Outcome | None:
         self._read_ledger()
         self._watch.follow(self.history.jobs)
+        self._tell_trouble()
         self._display.progress(self.history, self.waiting_for())
         if self._stop_signal:
             return Outcome.INTERRUPTED
@@ -229,14 +248,16 @@ class Supervisor:
         return None
 
     def _book_exit(self, life: Incarnation, number: int, outcome: Outcome | None) -> Outcome | None:
-        last_words = life.finish()
+        last_words = self._last_words(life)
         self._read_ledger()
         record = self.history.life(number)
         code = life.process.returncode
-        kind = _kind(outcome, record.crashed, code)
+        refused = record.refused or (code == SETTINGS_EXIT_CODE and not record.armed)
+        kind = _kind(outcome, record.crashed, refused)
         shown = last_words if kind is ExitKind.ORGANIC or not record.armed else []
         seconds = round(time.monotonic() - life.started, 3)
-        self._ledger.append("exit", incarnation=number, code=code, kind=kind.value, seconds=seconds, last_words=shown)
+        seen = {"incarnation": number, "code": code, "kind": kind.value, "seconds": seconds, "last_words": shown}
+        self._book("exit", **seen)
         self._read_ledger()
         self._display.line(f"incarnation {number} ended: {_PLAINLY[kind]}, {exit_text(code)}")
         if outcome is not None:
@@ -255,16 +276,45 @@ class Supervisor:
         self._read_ledger()
         return self.history.life(number).armed
 
-    def _speaks(self, life: Incarnation) -> bool:
-        parts = urlsplit(self._target.base_url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        return talks_to(life.group, self._target.hostname, port)
+    def _speaks_unarmed(self, life: Incarnation, number: int) -> bool:
+        """Wait for a tick, and say whether the worker has spoken to the service without the hook."""
+        deadline = time.monotonic() + TICK
+        while time.monotonic() < deadline:
+            if self.history.life(number).armed:
+                time.sleep(TICK)
+            elif self._endpoints and talks_to(life.group, self._endpoints) and not self._armed_now(number):
+                return True
+            else:
+                time.sleep(_UNARMED_TICK)
+        return False
+
+    def _book(self, kind: str, /, **data: object) -> None:
+        """Write one event; if that fails the run goes on, and is not complete."""
+        try:
+            self._ledger.append(kind, **data)
+        except OSError as error:
+            self._run.mark_incomplete()
+            self._display.line(f"the ledger cannot be written: {error.strerror}")
+
+    def _last_words(self, life: Incarnation) -> list[str]:
+        try:
+            return life.finish()
+        except OSError as error:
+            self._run.mark_incomplete()
+            self._display.line(f"the worker's output cannot be kept: {error.strerror}")
+            return []
+
+    def _tell_trouble(self) -> None:
+        trouble = self._watch.trouble()
+        for job, reason in trouble.items():
+            if self._told.get(job) != reason:
+                self._display.line(f"nothing is known of job {job} just now: {reason}")
+        self._told = trouble
 
     def _idle_after(self) -> float:
         if self._options.idle_after is not None:
             return self._options.idle_after
-        ack_wait = self._environ.get("AMI_TEST_ACK_WAIT", "")
-        known = float(ack_wait) if ack_wait else self._watch.consumer().get("ack_wait")
+        known = self._options.ack_wait or self._watch.consumer().get("ack_wait")
         return 2 * known if known else IDLE_UNKNOWN
 
     def _status(self, job: int) -> str:
@@ -281,12 +331,12 @@ class Supervisor:
             self._current.signal_group(number)
 
 
-def _kind(outcome: Outcome | None, crashed: bool, code: int) -> ExitKind:
+def _kind(outcome: Outcome | None, crashed: bool, refused: bool) -> ExitKind:
     if outcome is Outcome.INTERRUPTED:
         return ExitKind.OPERATOR
     if outcome is not None:
         return ExitKind.ENDED
-    if code == SETTINGS_EXIT_CODE:
+    if refused:
         return ExitKind.REFUSED
     return ExitKind.INJECTED if crashed else ExitKind.ORGANIC
 
@@ -304,14 +354,3 @@ def exit_text(code: int) -> str:
 def child_environ(environ: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
     """Return the worker's environment: the supervisor's own, with the hook switched on and the run's values."""
     return {**environ, **values, "AMI_TEST_FAULT_INJECTION_ENABLED": "true"}
-
-
-Echo = Callable[[bytes], None]
-
-
-def stderr_echo(chunk: bytes) -> None:
-    """Pass bytes on to stderr, whatever has become of sys.stderr."""
-    try:
-        os.write(2, chunk)
-    except OSError:
-        return

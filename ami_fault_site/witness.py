@@ -73,9 +73,11 @@ class Witness:
         if api_call is None:
             return None
         if api_call.site is Site.IMAGE:
-            lease = self._images[url]
+            lease = self._images.get(url)
+            if lease is None:  # another thread has just taken it off the end of the list
+                return None
             names = antenna.image_names(lease.image_id, lease.image_url)
-            call = Call(Site.IMAGE, (Draw(lease.image_id or lease.image_name, ""),), _job_of(lease.delivery), names)
+            call = Call(Site.IMAGE, (Draw(lease.image_id or lease.image_name, ""),), lease.delivery.job, names)
             return Passage(call, self._next(), time.monotonic(), lease)
         answers = antenna.answers_in(body) if api_call.site is Site.RESULT and isinstance(body, (bytes, str)) else ()
         return Passage(self._call(api_call, answers), self._next(), time.monotonic(), None, answers)
@@ -104,6 +106,8 @@ class Witness:
         site, status = passage.call.site, response.status_code
         ok = status < 400
         if site is Site.IMAGE:
+            if not ok:
+                self.injector.here.image = None
             self._image(passage, decision, status, "", struck)
             self._redirected(passage, response)
         elif site is Site.JOBS:
@@ -121,6 +125,7 @@ class Witness:
         """Book that no answer came. Only the error's type: its message names URLs."""
         name = type(error).__name__
         if passage.call.site is Site.IMAGE:
+            self.injector.here.image = None  # there is nothing to open; what is opened next is something else
             self._image(passage, decision, 0, name, struck)
         elif passage.call.site is Site.RESULT:
             self._answer(passage, "not-sent" if struck else "unheard", 0, name, struck)
@@ -181,11 +186,6 @@ class Witness:
                 self._images.move_to_end(key)
             while len(self._images) > _IMAGES_KEPT:
                 self._images.popitem(last=False)
-
-
-def _job_of(delivery: Delivery) -> int | None:
-    number = delivery.stream.rpartition("_")[2]
-    return int(number) if number.isdigit() else None
 
 
 def _row(delivery: Delivery) -> list[object]:

@@ -62,6 +62,7 @@ class Service:
     result_status: int = 200
     status: str = "STARTED"
     token: str = ""
+    redirect: str = ""
 
     def paths(self, part: str) -> list[str]:
         """Return the paths asked for that contain `part`."""
@@ -83,7 +84,7 @@ def service() -> Iterator[Service]:
                 return
             path, _, query = self.path.partition("?")
             if path.endswith("/jobs"):
-                self._send(301, b"", {"Location": f"{path}/?{query}"})
+                self._send(301, b"", {"Location": stage.redirect or f"{path}/?{query}"})
             elif path.endswith("/jobs/"):
                 self._send(200, b'{"count":1,"results":[{"id":1,"pipeline_slug":"moth_binary"}]}')
             elif path.endswith("/jobs/1/"):

@@ -217,6 +217,7 @@ def test_the_doctor_finds_the_hook_and_shows_what_is_in_force(
 ) -> None:
     monkeypatch.setenv("AMI_TEST_PROFILE", "medium")
     monkeypatch.setenv("AMI_TEST_SEED", "7")
+    monkeypatch.setenv("AMI_TEST_TASK_LOOP", "ami_fault_site.sandbox.worker.loop:process_batch")
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert f"good  hook in {sys.executable}: http (requests.Session.send), image (PIL.Image.open)\n" in out
@@ -232,6 +233,9 @@ def test_the_doctor_finds_what_is_wrong(capsys: pytest.CaptureFixture[str], monk
     assert main(["doctor"]) == 78
     out = capsys.readouterr().out
     assert "BAD   task loop: no known worker is installed here\n" in out
+    monkeypatch.delenv("AMI_TEST_TASK_LOOP")
+    assert main(["doctor"]) == 78
+    assert "BAD   task loop: no known worker is installed here, only the sample worker\n" in capsys.readouterr().out
     assert "BAD   target: antenna.insectai.org (environment) is protected" in out
     monkeypatch.setenv("AMI_TEST_JOBS", "one")
     assert main(["doctor"]) == 78
@@ -248,3 +252,60 @@ def test_the_doctor_finds_that_the_hook_is_not_read(tmp_path: Path) -> None:
     done = subprocess.run([str(blind), "-c", code], env=environ, capture_output=True, text=True, check=True)
     assert "good=False" in done.stdout
     assert "not active: ami_fault_site.pth is missing or not read" in done.stdout
+
+
+@pytest.mark.parametrize("argv", [["--images", "5"], ["--ack-wait", "3"], ["--max-deliver", "3"]])
+def test_what_is_for_the_sandbox_is_refused_without_it(capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
+    assert main(["run", *argv, "--profile", "light", *script("pass")]) == 2
+    assert capsys.readouterr().err == f"ami-fault: {argv[0]} goes with --sandbox\n"
+
+
+def test_a_pipeline_beside_a_whole_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--pipeline", "x", "--profile", "light", *script("pass")]) == 2
+    assert "--pipeline goes with the worker's own command" in capsys.readouterr().err
+
+
+def test_images_that_are_neither_a_number_nor_a_folder_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sandbox", "--images", "some"]) == 2
+    assert capsys.readouterr().err == (
+        "ami-fault: --images='some': is a number of images above 0, or a folder of pictures\n"
+    )
+
+
+def test_a_folder_that_holds_a_run_is_not_used_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The second run's incarnations would be taken for the first one's."""
+    argv = ["run", "--until", "exit", "--run-dir", "same", "--seed", "1", "--profile", "light"]
+    assert main([*argv, *script("import requests")]) == 4
+    capsys.readouterr()
+    assert main([*argv, *script("import requests")]) == 78
+    assert capsys.readouterr().err == f"ami-fault: AMI_TEST_RUN_DIR={str(tmp_path / 'same')!r}: holds a run already\n"
+
+
+def test_a_profile_by_relative_path_holds_wherever_the_worker_works(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.env").write_text("AMI_TEST_NETWORK_ERROR_RATE=0.5\n")
+    command = f"cd / && exec {sys.executable} -c 'import requests'"
+    argv = ["run", "--until", "exit", "--profile", "./mine.env", "--", "sh", "-c", command]
+    assert main(argv) == 4, capsys.readouterr().err
+
+
+def test_a_closed_stderr_is_nobodys_file(tmp_path: Path) -> None:
+    """Number 2 would else be given to the first socket, and the worker's output would be written into it."""
+    command = f"{sys.executable} -m ami_fault_site run --profile light --until exit --json -- {sys.executable} -c "
+    code = "import requests; print(1)"
+    done = subprocess.run(
+        ["sh", "-c", f"{command} '{code}' 2>&-"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 4
+    assert json.loads(done.stdout)["outcome"] == "exited"
+
+
+def test_hanging_up_ends_a_run_unless_it_was_told_to_ignore_that(tmp_path: Path) -> None:
+    code = "import os, signal, time, requests; os.kill(os.getppid(), signal.SIGHUP); time.sleep(0.5)"
+    command = [sys.executable, "-m", "ami_fault_site", "run", "--profile", "light", "--until", "exit"]
+    for prefix, expected in (([], 130), (["nohup"], 4)):
+        done = subprocess.run(
+            [*prefix, *command, "--", sys.executable, "-c", code], capture_output=True, check=False, cwd=tmp_path
+        )
+        assert done.returncode == expected

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from ami_fault_site.connections import talks_to
+from ami_fault_site.connections import endpoints, talks_to
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="connections of others can be seen on Linux only")
 
@@ -54,58 +54,58 @@ def group(*arguments: str) -> Iterator[int]:
 
 def test_a_process_with_a_connection_to_the_service_is_found() -> None:
     with listening() as port, group(CONNECT, "127.0.0.1", str(port)) as number:
-        assert talks_to(number, "127.0.0.1", port)
+        assert talks_to(number, endpoints("127.0.0.1", port))
 
 
 def test_a_connection_is_found_by_the_name_of_the_host_as_well() -> None:
     with listening() as port, group(CONNECT, "127.0.0.1", str(port)) as number:
-        assert talks_to(number, "localhost", port)
+        assert talks_to(number, endpoints("localhost", port))
 
 
 def test_a_connection_of_a_process_further_down_in_the_group_is_found() -> None:
     with listening() as port, group(GRANDCHILD, "127.0.0.1", str(port), CONNECT) as number:
-        assert talks_to(number, "127.0.0.1", port)
+        assert talks_to(number, endpoints("127.0.0.1", port))
 
 
 def test_a_connection_over_ipv6_is_found() -> None:
     with listening(socket.AF_INET6, "::1") as port, group(CONNECT, "::1", str(port)) as number:
-        assert talks_to(number, "::1", port)
+        assert talks_to(number, endpoints("::1", port))
 
 
 def test_a_connection_over_an_ipv6_socket_to_an_ipv4_address_is_found() -> None:
     script = CONNECT.replace("socket.create_connection(", "socket.socket(socket.AF_INET6); connection.connect(")
     with listening() as port, listening(socket.AF_INET6, "::1"), group(script, "::ffff:127.0.0.1", str(port)) as number:
-        assert talks_to(number, "127.0.0.1", port)
+        assert talks_to(number, endpoints("127.0.0.1", port))
 
 
 def test_a_connection_of_another_group_is_not() -> None:
     with listening() as port, group(CONNECT, "127.0.0.1", str(port)) as talking, group(IDLE) as silent:
-        assert talks_to(talking, "127.0.0.1", port)
-        assert not talks_to(silent, "127.0.0.1", port)
-        assert not talks_to(os.getpgrp(), "127.0.0.1", port)
+        assert talks_to(talking, endpoints("127.0.0.1", port))
+        assert not talks_to(silent, endpoints("127.0.0.1", port))
+        assert not talks_to(os.getpgrp(), endpoints("127.0.0.1", port))
 
 
 def test_a_connection_to_another_port_is_not() -> None:
     with listening() as port, listening() as other, group(CONNECT, "127.0.0.1", str(port)) as number:
-        assert not talks_to(number, "127.0.0.1", other)
+        assert not talks_to(number, endpoints("127.0.0.1", other))
 
 
 def test_a_connection_to_another_host_is_not() -> None:
     with listening() as port, group(CONNECT, "127.0.0.1", str(port)) as number:
-        assert not talks_to(number, "127.0.0.2", port)
+        assert not talks_to(number, endpoints("127.0.0.2", port))
 
 
 def test_listening_is_no_connection() -> None:
     with listening() as port:
-        assert not talks_to(os.getpgrp(), "127.0.0.1", port)
+        assert not talks_to(os.getpgrp(), endpoints("127.0.0.1", port))
 
 
 def test_a_group_that_is_gone_talks_to_nobody() -> None:
     with listening() as port:
         with group(CONNECT, "127.0.0.1", str(port)) as number:
             pass
-        assert not talks_to(number, "127.0.0.1", port)
+        assert not talks_to(number, endpoints("127.0.0.1", port))
 
 
 def test_a_host_that_cannot_be_found_is_talked_to_by_nobody() -> None:
-    assert not talks_to(os.getpgrp(), "no-such-host.invalid", 80)
+    assert not talks_to(os.getpgrp(), endpoints("no-such-host.invalid", 80))

@@ -53,7 +53,7 @@ def test_a_task_that_was_handed_out_and_not_answered_is_out() -> None:
     (task,) = folded(leases(7, (3, 1))).out
 
     assert (task.key, task.job, task.image) == (("job_7", 3, PUBLISHED + 3), 7, "3.jpg")
-    assert (task.leases, task.last_delivery, task.accepted, task.errors, task.is_answered) == (1, 1, 0, 0, False)
+    assert (task.leases, task.accepted, task.errors, task.is_answered) == (1, 0, 0, False)
 
 
 def test_a_task_whose_answer_was_accepted_is_not_out() -> None:
@@ -112,7 +112,7 @@ def test_a_task_that_came_back_is_one_task_with_two_leases() -> None:
     history = folded(leases(7, (3, 1)), leases(7, (3, 2)), answer(7, (3, 2)))
     (task,) = history.tasks.values()
 
-    assert (task.leases, task.last_delivery, task.accepted) == (2, 2, 1)
+    assert (task.leases, task.accepted) == (2, 1)
 
 
 def test_a_retried_job_whose_sequences_begin_anew_is_not_mistaken_for_the_first() -> None:
@@ -169,7 +169,6 @@ def test_observed_rates_are_injections_by_rate_over_eligible_calls() -> None:
     assert history.observed_rate(Effect.CRASH) == 0.25
     assert history.observed_rate(Effect.TRANSIENT) == 0.0
     assert history.observed_rate(Effect.IMAGE_404) is None
-    assert history.calls == {"result": 8, "jobs": 1}
     assert history.kinds == {"network-error: http-500": 2, "crash: exit": 1, "image-404: http-404": 1}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -282,3 +283,37 @@ def test_a_run_folder_can_be_shared_and_numbers_calls_over_all_its_processes(tmp
             poll(stage.url)
             assert other.run.path == run.path
             assert runfolder.RunFolder(run.path).count("jobs") == 3
+
+
+def test_a_session_that_chooses_its_adapters_itself_is_not_struck_and_that_is_booked(tmp_path: Path) -> None:
+    class Own(requests.Session):
+        def get_adapter(self, url: str) -> Any:
+            return super().get_adapter(url)
+
+    with service() as stage, hooked(tmp_path, network_error_rate=1.0) as one:
+        assert poll(stage.url, Own()).status_code == 200
+        withheld = events(one.run, "withheld")
+        assert [event.text("why") for event in withheld] == ["the session chooses its adapter in a way of its own"]
+        assert events(one.run, "fault") == []
+        assert events(one.run, "jobs")[0].data["struck"] is False
+
+
+def test_after_a_download_that_failed_the_next_image_opened_is_nobodys(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, image_404_rate=1.0) as one:
+        hand_out(stage, 5)
+        task = requests.post(f"{stage.url}/api/v2/jobs/1/tasks/", json={}, timeout=5).json()["tasks"][0]
+        requests.get(task["image_url"], timeout=5)
+        assert one.here.image is None
+
+
+def test_a_redirect_to_a_protected_host_ends_the_process_with_78(tmp_path: Path) -> None:
+    with service() as stage:
+        port = stage.url.rpartition(":")[2]
+        with hooked(tmp_path, protected_hosts=("localhost",)) as one:
+            stage.redirect = f"http://localhost:{port}/api/v2/jobs/"
+            child = os.fork()
+            if child == 0:
+                poll(stage.url)
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 78
+            assert [event.text("target") for event in events(one.run, "refused")] == [f"localhost:{port}"]

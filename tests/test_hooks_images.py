@@ -164,3 +164,10 @@ def test_formats_and_mode_are_passed_on(tmp_path: Path) -> None:
             Image.open(io.BytesIO(jpeg()), formats=["PNG"])
         tie(one)
         Image.open(io.BytesIO(jpeg()), "r", ["JPEG"]).close()
+
+
+def test_the_images_of_other_jobs_are_left_alone_when_jobs_are_named(tmp_path: Path) -> None:
+    with hooked(tmp_path, corrupt_image_rate=1.0, jobs=frozenset({12})) as one:
+        tie(one)
+        Image.open(io.BytesIO(jpeg())).close()
+        assert events(one.run, "fault") == []

@@ -109,8 +109,9 @@ def test_a_loop_that_takes_a_whole_job_is_struck_per_job_and_that_is_said(
 ) -> None:
     module, one = worker("trapdata.cli.worker", function), injector(tmp_path, transient_error_rate=1.0)
     tasks.install(module, (function,), one)
-    said = f"trapdata.cli.worker:{function} takes a whole job: the crash and transient rates are per job here"
-    assert capfd.readouterr().err == f"ami-fault-site: {said}, not per batch\n"
+    per = "job" if function == "_process_job" else "start of the worker"
+    said = f"the crash and transient rates are per {per} here, not per batch\n"
+    assert capfd.readouterr().err.endswith(said)
     for number in (1, 2):
         with pytest.raises(InjectedTransientError):
             getattr(module, function)("moth_binary", job_id=9)
@@ -126,3 +127,18 @@ def test_the_named_function_may_take_its_tasks_in_any_shape(tmp_path: Path) -> N
     tasks.install(module, ("_process_batch",), one)
     module._process_batch([Task(), {"reply_subject": reply_subject(12)}], extra=(reply_subject(13),))
     assert [row[0] for row in events(one.run, "batch")[0].rows("tasks")] == [11, 12, 13]
+
+
+def test_the_job_of_a_whole_job_loop_is_known_by_position_too(tmp_path: Path) -> None:
+    module, one = worker(), injector(tmp_path, transient_error_rate=1.0, jobs=frozenset({12}))
+    exec("def _process_job(pipeline, job_id, settings=None): return 'done'", module.__dict__)
+    tasks.install(module, ("_process_job",), one)
+    assert module._process_job("moth_binary", 13) == "done"
+    with pytest.raises(InjectedTransientError):
+        module._process_job("moth_binary", 12)
+
+
+def test_a_second_loop_is_not_hooked_inside_the_first(tmp_path: Path) -> None:
+    one = injector(tmp_path)
+    assert tasks.install(worker("first"), ("_process_batch",), one) is not None
+    assert tasks.install(worker("second"), ("_process_batch",), one) is None

@@ -91,7 +91,7 @@ def test_a_run_folder_that_is_gone_ends_injection_too(
 def test_trouble_of_our_own_does_not_become_the_workers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     one = injector(tmp_path, network_error_rate=1.0)
     assert one.sheltered(lambda: 1 // 0, 7) == 7
-    assert "internal error, please report it: ZeroDivisionError: " in capfd.readouterr().err
+    assert "internal error, please report it: ZeroDivisionError; " in capfd.readouterr().err
     assert not ask(one)[1]
 
 

@@ -262,10 +262,11 @@ def test_a_missing_or_damaged_image_has_one_fate_whatever_the_attempt_the_job_or
 def test_a_job_that_was_not_asked_for_is_never_struck_and_the_reason_says_so() -> None:
     asked = Settings(seed=1, network_error_rate=1.0, jobs=frozenset({4, 5}), permanent_error_images=("7",))
 
-    assert decide(asked, call(Site.RESULT, 1, job=6)) == Decision(reason="job 6 is not in AMI_TEST_JOBS")
+    assert decide(asked, call(Site.RESULT, 1, job=6)) == Decision(reason="AMI_TEST_JOBS: job 6 is another")
     assert decide(asked, Call(Site.IMAGE, (Draw("7", ""),), 6, ("7",))).effect is None
     assert decide(asked, call(Site.RESULT, 1, job=5)).effect is Effect.NETWORK
-    assert decide(asked, call(Site.JOBS, "", job=None)).effect is Effect.NETWORK
+    # A poll belongs to no job: what it fails for, it fails for everybody's.
+    assert decide(asked, call(Site.JOBS, "", job=None)).effect is None
 
 
 NAMES = ("17", "moth.jpg", "http://images/site/moth.jpg", "http://images/site/moth.jpg?sig=a,b")
@@ -279,7 +280,7 @@ def test_a_permanent_image_always_fails_by_whichever_name_it_was_given(named: st
 
     assert decision.effect is effect
     assert decision.trigger is Trigger.PERMANENT
-    assert decision.reason == f"{effect.value}: {named} is in AMI_TEST_PERMANENT_ERROR_IMAGES"
+    assert decision.reason == f"{effect.value}: {NAMES[0]} is in AMI_TEST_PERMANENT_ERROR_IMAGES"
     assert (decision.rate, decision.draw, decision.struck, decision.eligible) == (1.0, None, Draw("17", ""), ())
 
 

@@ -69,6 +69,11 @@ def join_it(path: Path, number: int) -> list[int]:
     return [joined.settings.seed, int(joined.made)]
 
 
+def recorded(run: RunFolder) -> dict[str, str]:
+    """Return the settings that a run was made with, as they are kept."""
+    return dict(json.loads((run.path / "settings.json").read_text())["settings"])
+
+
 def test_racing_processes_claim_every_slot_and_never_one_more(tmp_path: Path) -> None:
     run = made(tmp_path)
     got = in_processes(take_slots, run.path)
@@ -120,8 +125,21 @@ def test_the_first_to_join_makes_the_folder_with_its_settings(tmp_path: Path) ->
     assert (joined.made, joined.settings) == (True, SEEDED)
     assert re.fullmatch(r"\d{8}T\d{6}Z-7", run.path.name)
     assert sorted(p.name for p in run.path.iterdir()) == ["jobs", "ledger", "output", "settings.json", "shared"]
-    assert run.settings_text() == {"AMI_TEST_SEED": "7", "AMI_TEST_WORKER_CRASH_RATE": "0.5"}
-    assert parse(run.settings_text()) == SEEDED
+    assert recorded(run) == {"AMI_TEST_SEED": "7", "AMI_TEST_WORKER_CRASH_RATE": "0.5"}
+    assert parse(recorded(run)) == SEEDED
+
+
+def test_neither_a_command_nor_a_url_query_is_written_and_two_queries_are_told_apart(tmp_path: Path) -> None:
+    signed = "http://h/a.jpg?sig=secret1"
+    settings = Settings(seed=7, permanent_error_images=(signed, "b,c"), worker_command="env TOKEN=secret2 ami worker")
+    run = join(settings, tmp_path / HOME).run
+
+    assert "secret" not in (run.path / "settings.json").read_text()
+    same = Settings(seed=7, permanent_error_images=(signed, "b,c"), run_dir=str(run.path))
+    assert not join(same, tmp_path).made
+    with pytest.raises(SettingsError) as caught:
+        join(Settings(seed=7, permanent_error_images=(signed + "x", "b,c"), run_dir=str(run.path)), tmp_path)
+    assert "secret" not in str(caught.value)
 
 
 def test_latest_points_at_the_newest_run_by_a_relative_name(tmp_path: Path) -> None:
@@ -147,7 +165,7 @@ def test_without_a_seed_one_is_drawn_and_recorded(tmp_path: Path) -> None:
     assert len({one.settings.seed for one in drawn}) == 3
     for one in drawn:
         assert one.run.path.name.split("-")[1] == str(one.settings.seed)
-        assert one.run.settings_text()["AMI_TEST_SEED"] == str(one.settings.seed)
+        assert recorded(one.run)["AMI_TEST_SEED"] == str(one.settings.seed)
 
 
 def test_a_given_run_folder_is_made_where_it_was_asked_for_without_latest(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_a_token_that_is_refused_is_said_with_where_it_came_from_and_not_shown(a
 def test_a_job_is_asked_for_with_as_many_log_lines_as_antenna_gives(antenna: Antenna) -> None:
     antenna.set_job(7, "STARTED")
 
-    assert Service(antenna.target()).job(7) == antenna.jobs[7]
+    assert Service(antenna.target()).job(7, 5000, 5.0) == antenna.jobs[7]
     assert antenna.asked == [Asked("/api/v2/jobs/7/", {"logs_limit": ["5000"]}, f"Token {TOKEN}")]
 
 
@@ -162,12 +162,15 @@ def test_a_job_is_asked_for_with_as_many_log_lines_as_antenna_gives(antenna: Ant
 def test_a_job_whose_detail_is_of_another_form_cannot_be_had(antenna: Antenna, body: bytes) -> None:
     antenna.body = body
 
-    assert Service(antenna.target()).job(7) is None
+    with pytest.raises(ServiceError):
+        Service(antenna.target()).job(7, 1, 5.0)
 
 
 def test_a_job_that_is_not_there_cannot_be_had(antenna: Antenna, nobody: Target) -> None:
-    assert Service(antenna.target()).job(8) is None
-    assert Service(nobody).job(7) is None
+    with pytest.raises(ServiceError, match=r"^status 404$"):
+        Service(antenna.target()).job(8, 1, 5.0)
+    with pytest.raises(ServiceError, match=r"^ConnectionError$"):
+        Service(nobody).job(7, 1, 5.0)
 
 
 def test_a_job_is_kept_at_its_first_sight_and_at_the_end_and_once_it_has_settled(
@@ -328,3 +331,24 @@ def test_a_run_without_jobs_asks_for_nothing_and_ends_at_once(antenna: Antenna, 
     assert jobs.finish(settle=30.0) == {}
     assert time.monotonic() - began < 5
     assert (antenna.asked, list(tmp_path.iterdir())) == ([], [])
+
+
+@pytest.mark.parametrize("body", [b'{"progress": {"stages": [{"key": "process", "params": ["x"]}]}}', b"<html>"])
+def test_a_malformed_answer_is_trouble_to_be_told_and_no_end_to_watching(
+    antenna: Antenna, tmp_path: Path, body: bytes
+) -> None:
+    watch = JobWatch(Service(antenna.target()), tmp_path, (), every=0.02)
+    antenna.body = body
+    watch.start()
+    watch.follow({7})
+    watch.finish(settle=0.0, patience=3.0)
+    assert (7 in watch.trouble()) == (body == b"<html>")
+
+
+def test_a_job_of_which_nothing_is_known_just_now_has_its_reason(antenna: Antenna, tmp_path: Path) -> None:
+    watch = JobWatch(Service(antenna.target(token="wrong-token")), tmp_path, (), every=0.02)
+    watch.start()
+    watch.follow({7})
+    watch.finish(settle=0.0, patience=3.0)
+    assert list(watch.trouble()) == [7]
+    assert watch.trouble()[7].startswith("status 40")

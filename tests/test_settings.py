@@ -263,7 +263,8 @@ def test_the_guard_cannot_be_switched_off_by_an_empty_list() -> None:
     with pytest.raises(SettingsError) as caught:
         parse({"AMI_TEST_PROTECTED_HOSTS": ","})
     assert caught.value.problems == [
-        "AMI_TEST_PROTECTED_HOSTS=',': is a list of host names separated by commas, at least one"
+        "AMI_TEST_PROTECTED_HOSTS=',': is a list of host names separated by commas, at least one, "
+        "without scheme and port"
     ]
 
 

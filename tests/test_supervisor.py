@@ -175,9 +175,9 @@ def test_idle_means_that_nothing_was_handed_out_or_answered_for_so_long(tmp_path
         assert one.run() is Outcome.IDLE
 
 
-@pytest.mark.parametrize(("ack_wait", "seconds"), [("8", 16.0), ("", 330.0)])
-def test_idle_is_twice_ack_wait_where_that_is_known(tmp_path: Path, ack_wait: str, seconds: float) -> None:
-    one, _ = supervisor(tmp_path, "", Options(until=Until.IDLE), AMI_TEST_ACK_WAIT=ack_wait)
+@pytest.mark.parametrize(("ack_wait", "seconds"), [(8.0, 16.0), (None, 330.0)])
+def test_idle_is_twice_ack_wait_where_that_is_known(tmp_path: Path, ack_wait: float | None, seconds: float) -> None:
+    one, _ = supervisor(tmp_path, "", Options(until=Until.IDLE, ack_wait=ack_wait))
     assert one.waiting_for() == f"{seconds:g} s without a lease or an answer"
 
 

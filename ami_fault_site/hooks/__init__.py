@@ -38,6 +38,12 @@ class _Watch:
         self.injector: Injector | None = None
         self.undo: list[Callable[[], None]] = []
         self._standing_down = False
+        self._renew_lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew_lock)
+
+    def _renew_lock(self) -> None:
+        """Replace the lock: another thread may have held it at a fork, and would hold it for ever in the child."""
         self._lock = _thread.RLock()
 
     def find_spec(
@@ -119,14 +125,16 @@ class _Watch:
         if undo is not None:
             self.undo.append(undo)
         elif named.partition(":")[0] == module.__name__:
+            injector.book("refused", target="")
             _stop([f"AMI_TEST_TASK_LOOP={named!r}: the module has no such function"])
 
     def look_again(self) -> None:
         """Hook the loops whose modules were being imported while we armed, now that a first call is made."""
+        if self.injector is None or "task" in {seam.value for seam in self.injector.seams}:
+            return
         with self._lock:
-            if self.injector is not None and "task" not in {seam.value for seam in self.injector.seams}:
-                for module in list(self.loop_modules()):
-                    self._install_loop(module, self.injector)
+            for module in list(self.loop_modules()):
+                self._install_loop(module, self.injector)
 
 
 class _Loader:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from inspect import getattr_static
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +26,7 @@ class _Here(threading.local):
     """This thread's call: how deep in Session.send it is (redirects re-enter it), and how it shall fail."""
 
     depth = 0
+    api = False
     failure = ""
 
 
@@ -35,23 +38,24 @@ def install(module: ModuleType, injector: Injector, first_call: Callable[[], Non
     here = _Here()
 
     def send(
-        wrapped: Callable[..., Response], _session: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        wrapped: Callable[..., Response], session: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Response:
         request: PreparedRequest = args[0] if args else kwargs["request"]
         url = request.url or ""
-        passage = None
-        if not here.depth:
-            passage = injector.sheltered(lambda: witness.recognize(request.method or "", url, request.body), None)
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        if here.depth:
+            if here.api:
+                injector.meet_host(host)  # an API call may be redirected to where no test may go
+            return wrapped(*args, **kwargs)
+        passage = injector.sheltered(lambda: witness.recognize(request.method or "", url, request.body), None)
         if passage is None:
             return wrapped(*args, **kwargs)
-        first_call()
-        here.depth += 1
+        able = getattr_static(session, "get_adapter", None) is vars(module.Session)["get_adapter"]
+        here.depth, here.api = here.depth + 1, passage.lease is None
         try:
-            decision = injector.decide(passage.call)
-            witness.begins(passage, decision, urlsplit(url).netloc.rpartition("@")[2])
-            if injector.grant(passage.call, decision):
-                here.failure = decision.kind
-            return _pass_on(witness, passage, decision, bool(here.failure), lambda: wrapped(*args, **kwargs))
+            asked = injector.sheltered(lambda: _ask(injector, witness, first_call, passage, host, able), NOT_ASKED)
+            here.failure = asked.decision.kind if asked.struck else ""
+            return _pass_on(witness, passage, asked, lambda: wrapped(*args, **kwargs))
         finally:
             here.depth -= 1
             here.failure = ""
@@ -74,17 +78,34 @@ def install(module: ModuleType, injector: Injector, first_call: Callable[[], Non
     return undo
 
 
-def _pass_on(
-    witness: Witness, passage: Passage, decision: Decision, struck: bool, send: Callable[[], Response]
-) -> Response:
+@dataclass(frozen=True)
+class _Asked:
+    decision: Decision
+    struck: bool
+
+
+NOT_ASKED = _Asked(Decision(reason="it could not be asked"), False)
+
+
+def _ask(
+    injector: Injector, witness: Witness, first_call: Callable[[], None], passage: Passage, host: str, able: bool
+) -> _Asked:
+    first_call()
+    decision = injector.decide(passage.call)
+    witness.begins(passage, decision, host)
+    unable = "" if able else "the session chooses its adapter in a way of its own"
+    return _Asked(decision, injector.grant(passage.call, decision, unable=unable))
+
+
+def _pass_on(witness: Witness, passage: Passage, asked: _Asked, send: Callable[[], Response]) -> Response:
     shelter = witness.injector.sheltered
     try:
         response = send()
     except BaseException as error:
         failure = error
-        shelter(lambda: witness.failed(passage, decision, struck, failure), None)
+        shelter(lambda: witness.failed(passage, asked.decision, asked.struck, failure), None)
         raise
-    shelter(lambda: witness.answered(passage, decision, struck, response), None)
+    shelter(lambda: witness.answered(passage, asked.decision, asked.struck, response), None)
     return response
 
 

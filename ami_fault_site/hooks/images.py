@@ -53,7 +53,7 @@ def _name(injector: Injector, subject: object) -> Call | None:
     lease, injector.here.image = injector.here.image, None
     if lease is not None:
         names = (*antenna.image_names(lease.image_id, lease.image_url), *by_path)
-        return Call(Site.OPEN, (Draw(lease.image_id or lease.image_name, ""),), None, names)
+        return Call(Site.OPEN, (Draw(lease.image_id or lease.image_name, ""),), lease.delivery.job, names)
     if any(name in injector.settings.permanent_error_images for name in by_path):
         return Call(Site.OPEN, (Draw(by_path[0], ""),), None, by_path)
     return None

@@ -35,5 +35,7 @@ def _activate() -> None:
     startup.activate()
 
 
-_activate()
-_run_hidden()
+try:
+    _activate()
+finally:
+    _run_hidden()
