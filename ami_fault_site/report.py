@@ -180,7 +180,7 @@ def to_terminal(summary: Summary, console: Console) -> None:
         say(f"ledger    {problem}")
     if summary.outcome == Outcome.NOT_ARMED.value:
         say(f"cure      {NOT_ARMED_CURE}")
-    say(f"run       {summary.run}, seed {summary.seed}")
+    say(f"run       {_near(Path(summary.run))}, seed {summary.seed}")
 
 
 def _print_faults(summary: Summary, console: Console) -> None:
@@ -194,6 +194,11 @@ def _print_faults(summary: Summary, console: Console) -> None:
         observed = "-" if row.observed_rate is None else f"{row.observed_rate:.3f}"
         table.add_row(f"  {row.effect}", f"{row.set_rate:g}", observed, str(row.injected), str(row.eligible))
     console.print(table)
+
+
+def _near(path: Path) -> Path:
+    """Return the path as one would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _counted(number: int, noun: str, plural: str = "s") -> str:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from ami_fault_site.connections import endpoints, talks_to
 from ami_fault_site.faults import SETTINGS_EXIT_CODE
+from ami_fault_site.guardian import Guardian
 from ami_fault_site.history import History
 from ami_fault_site.incarnation import END_FOR_OPERATOR, END_ORPHANS, END_WORKER, Incarnation
 from ami_fault_site.ledger import Ledger, Reader
@@ -154,7 +155,8 @@ class Supervisor:
         handlers.update({number: signal.signal(number, self._on_forward) for number in _FORWARDED})
         try:
             self._watch.start()
-            return self._lives()
+            with Guardian() as guardian:
+                return self._lives(guardian)
         finally:
             if self._current is not None:
                 self._current.end_group(((signal.SIGKILL, 5.0),))
@@ -173,11 +175,11 @@ class Supervisor:
             return "a first task"
         return "the end of " + ", ".join(f"job {job} ({self._status(job)})" for job in sorted(self.history.jobs))
 
-    def _lives(self) -> Outcome:
+    def _lives(self, guardian: Guardian) -> Outcome:
         number = 0
         while True:
             number += 1
-            outcome = self._live(number)
+            outcome = self._live(number, guardian)
             if outcome is not None:
                 return outcome
             self._display.line(f"starting again in {self._options.restart_delay:g} s")
@@ -185,7 +187,7 @@ class Supervisor:
             if outcome is not None:
                 return outcome
 
-    def _live(self, number: int) -> Outcome | None:
+    def _live(self, number: int, guardian: Guardian) -> Outcome | None:
         environ = {**self._environ, "AMI_TEST_INCARNATION": str(number)}
         environ.setdefault("PYTHONUNBUFFERED", "1")  # or the last words of a crash stay in its buffer
         output = self._run.output / f"{number:04d}.log"
@@ -194,12 +196,14 @@ class Supervisor:
             self._current = life = Incarnation(self._command, environ, output, secrets, self._display.output)
         except OSError as error:
             raise CannotStartError(f"{self._command[0]!r} cannot be started: {error.strerror}") from error
+        guardian.watch(life.group)
         self._book("spawn", incarnation=number, child=life.process.pid)
         self._display.line(f"incarnation {number} started (process {life.process.pid})")
         outcome = self._watch_over(life, number)
         if outcome not in (None, Outcome.INTERRUPTED) and not self._armed_now(number):
             outcome = Outcome.NOT_ARMED  # whatever else ended it: this run tested nothing
         life.end_group(self._ending(outcome))
+        guardian.watch(None)
         self._current = None
         return self._book_exit(life, number, outcome)
 

@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("faults",),
     ("settings",),
     ("antenna", "redaction", "plan"),
-    ("profiles", "ledger", "runfolder", "target", "connections"),
+    ("profiles", "ledger", "runfolder", "target", "connections", "guardian"),
     ("history",),  # reads events, which are the ledger's
     ("injector", "incarnation", "service"),
     ("witness", "arming", "supervisor", "display"),

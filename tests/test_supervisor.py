@@ -315,3 +315,20 @@ def test_it_works_as_process_1_and_reaps_orphans(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "exited: the worker ended by itself (exit code 0)" in done.stdout
+
+
+def test_a_killed_supervisor_takes_its_worker_along(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    code = ARMED + f"import os\nwith open({str(ready)!r}, 'w') as f: f.write(str(os.getpid()))\n" + FOR_EVER
+    command = [sys.executable, "-m", "ami_fault_site", "run", "--profile", "light", "--until", "exit", "--"]
+    run = subprocess.Popen([*command, sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    wait_for(lambda: ready.exists() and ready.read_text() != "")
+    worker = int(ready.read_text())
+    run.kill()
+    run.wait()
+    wait_for(lambda: not _is_running(worker))
+
+
+def _is_running(pid: int) -> bool:
+    listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return listed.strip() != "" and not listed.startswith("Z")
