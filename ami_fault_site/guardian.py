@@ -12,8 +12,8 @@ trap '' INT TERM HUP
 group=
 while read -r group; do :; done
 [ -n "$group" ] || exit 0
-kill -TERM -- "-$group" 2>/dev/null && sleep 5
-kill -KILL -- "-$group" 2>/dev/null
+kill -TERM "-$group" 2>/dev/null && sleep 5
+kill -KILL "-$group" 2>/dev/null
 """
 
 
