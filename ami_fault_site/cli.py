@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -105,12 +106,12 @@ def run(
         ]
         if stray:
             raise RefusedError(f"--{stray[0]} goes with --sandbox")
-        raise typer.Exit(_run(_Asked(over, dict(os.environ), options, command or [], pipeline or [], False, as_json)))
+        raise typer.Exit(_run(_Asked(over, dict(os.environ), options, command or [], pipeline or [], None, as_json)))
     asked = _pictures(SandboxOptions(pipelines=tuple(pipeline or ["moth_binary"])), images)
     asked = replace(asked, ack_wait=ack_wait or asked.ack_wait, max_deliver=max_deliver or asked.max_deliver)
     with running(asked) as info:
         environ = {**SAMPLE_DEFAULTS, **os.environ, **_exports(info)}
-        code = _run(_Asked(over, environ, options, command or [], pipeline or [], True, as_json))
+        code = _run(_Asked(over, environ, options, command or [], pipeline or [], info, as_json))
     raise typer.Exit(code)
 
 
@@ -147,7 +148,7 @@ def stop(run_name: Annotated[str, typer.Argument(metavar="RUN")] = runfolder.LAT
 @app.command("sandbox")
 def sandbox_command(
     env: Annotated[bool, typer.Option("--env", help="Print the exports for a running sandbox, and leave.")] = False,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = SANDBOX_PORT,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes any free one.")] = SANDBOX_PORT,
     images: Annotated[str, typer.Option(help="How many images a job has, or a folder of pictures.")] = "200",
     jobs: Annotated[int, typer.Option(min=1)] = 1,
     pipeline: Annotated[list[str] | None, typer.Option(help="May be repeated; jobs are dealt out over them.")] = None,
@@ -174,7 +175,9 @@ def sandbox_command(
     )
     with running(_pictures(asked, images)) as info:
         _say(f"a sandbox Antenna at {info.base_url}, jobs {', '.join(map(str, info.jobs))}; Ctrl-C ends it")
-        _say(f'in another shell: eval "$(ami-fault sandbox --env{"" if port == SANDBOX_PORT else f" --port {port}"})"')
+        taken = urlsplit(info.base_url).port
+        which = "" if taken == SANDBOX_PORT else f" --port {taken}"
+        _say(f'in another shell: eval "$(ami-fault sandbox --env{which})"')
         _wait_for_interrupt()
 
 
@@ -193,7 +196,7 @@ class _Asked:
     options: Options
     command: list[str]
     pipelines: list[str]
-    sandbox: bool
+    sandbox: SandboxInfo | None
     as_json: bool
 
 
@@ -220,7 +223,9 @@ def _run(asked: _Asked) -> int:
     watch = JobWatch(service, run_folder.jobs, (where.token,), every=1.0 if asked.sandbox else 3.0)
     with display.choose(console) as shown:
         options = replace(asked.options, ack_wait=settings.ack_wait)
-        supervisor = Supervisor(command, environ, run_folder, where, watch, options, shown)
+        supervisor = Supervisor(
+            command, environ, run_folder, where, watch, options, shown, lambda: _has_ended(asked.sandbox)
+        )
         shown.line(f"run folder {run_folder.path}, seed {settings.seed}, target {where.host}")
         shown.line(f"starting {shlex.join(command)}; waiting for {supervisor.waiting_for()}")
         outcome = supervisor.run()
@@ -234,10 +239,15 @@ def _run(asked: _Asked) -> int:
         supervisor.reader.damage,
         run_folder.is_incomplete(),
     )
-    if asked.as_json:
-        print(report.as_json(summary))  # noqa: T201  the result
-    else:
-        report.to_terminal(summary, Console(highlight=False))
+    try:
+        if asked.as_json:
+            print(report.as_json(summary), flush=True)  # noqa: T201  the result
+        else:
+            report.to_terminal(summary, Console(highlight=False))
+    except OSError as error:
+        # Nobody reads, or nothing can be written: the exit code still says how the run went.
+        _say(f"the summary cannot be printed: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return summary.code
 
 
@@ -289,6 +299,16 @@ def _exports(info: SandboxInfo) -> dict[str, str]:
         "AMI_TEST_ACK_WAIT": f"{info.ack_wait:g}",
         "AMI_TEST_MAX_DELIVER": str(info.max_deliver),
     }
+
+
+def _has_ended(sandbox: SandboxInfo | None) -> bool:
+    """Say whether our own sandbox, a child of ours, has ended; False where that cannot be asked (older macOS)."""
+    if sandbox is None or not hasattr(os, "waitid"):
+        return False
+    try:
+        return os.waitid(os.P_PID, sandbox.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def _pictures(options: SandboxOptions, images: str) -> SandboxOptions:

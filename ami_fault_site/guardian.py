@@ -10,7 +10,7 @@ from types import TracebackType
 _SCRIPT = """
 trap '' INT TERM HUP
 group=
-while read -r group; do :; done
+while read -r line; do group=$line; done
 [ -n "$group" ] || exit 0
 kill -TERM "-$group" 2>/dev/null && sleep 5
 kill -KILL "-$group" 2>/dev/null

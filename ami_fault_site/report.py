@@ -30,6 +30,7 @@ _ENDINGS = {
     Outcome.EXITED: "the worker ended by itself",
     Outcome.TIMEOUT: "the time was up",
     Outcome.RESTARTS_EXHAUSTED: "the worker ended more often than it may be restarted",
+    Outcome.SERVICE_GONE: "the sandbox has ended",
     Outcome.NOT_ARMED: "the worker ran without the hook: no fault could strike",
     Outcome.SETTINGS: "the worker refused its settings",
     Outcome.INTERRUPTED: "stopped by the operator",
@@ -83,6 +84,7 @@ def exit_code(outcome: Outcome, history: History, settings: Settings, complete: 
         Outcome.SETTINGS: 78,
         Outcome.RESTARTS_EXHAUSTED: 6,
         Outcome.TIMEOUT: 3,
+        Outcome.SERVICE_GONE: 3,
     }
     if outcome in fixed:
         return fixed[outcome]
@@ -144,7 +146,9 @@ def headline(summary: Summary) -> str:
         reason = f", but of {summary.unheard} answers nobody knows what became"
     elif summary.code == 4:
         reason = ", but no fault ever struck: this run shows nothing"
-    return f"{summary.outcome}: {_ENDINGS[Outcome(summary.outcome)]}{reason} (exit code {summary.code})"
+    unhappy = [f"job {job['job']} with {job['status']}" for job in summary.jobs if job["status"] != "SUCCESS"]
+    how = f", {', '.join(unhappy)}" if unhappy and summary.outcome == Outcome.DRAINED.value else ""
+    return f"{summary.outcome}: {_ENDINGS[Outcome(summary.outcome)]}{how}{reason} (exit code {summary.code})"
 
 
 def to_terminal(summary: Summary, console: Console) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import FrameType
@@ -65,6 +65,7 @@ class Outcome(Enum):
     EXITED = "exited"
     TIMEOUT = "timeout"
     RESTARTS_EXHAUSTED = "restarts-exhausted"
+    SERVICE_GONE = "service-gone"
     NOT_ARMED = "not-armed"
     SETTINGS = "settings"
     INTERRUPTED = "interrupted"
@@ -129,6 +130,7 @@ class Supervisor:
         watch: JobWatch,
         options: Options,
         display: Display,
+        service_is_gone: Callable[[], bool] = lambda: False,
     ) -> None:
         self.history = History()
         self.reader = Reader(run.ledger)
@@ -139,6 +141,7 @@ class Supervisor:
         self._watch = watch
         self._options = options
         self._display = display
+        self._service_is_gone = service_is_gone
         self._ledger = Ledger(run.ledger, 0)
         self._told: dict[int, str] = {}
         self._stop_signal = 0
@@ -235,6 +238,8 @@ class Supervisor:
             return Outcome.INTERRUPTED
         if self.history.refused_host:
             return Outcome.SETTINGS
+        if self._service_is_gone():
+            return Outcome.SERVICE_GONE
         if self._options.timeout is not None and time.monotonic() - self._began >= self._options.timeout:
             return Outcome.TIMEOUT
         return self._is_over()

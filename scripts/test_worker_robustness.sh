@@ -5,19 +5,20 @@
 # MAX_RESTARTS and RESTART_DELAY (seconds) hold here as in `ami-fault run`.
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+root=$(dirname -- "$here")
 
 if [ "${1:-}" = --sandbox ]; then
     shift
     # shellcheck source=scripts/environment.sh
     . "$here/environment.sh"
-    make_environment "$here/../.venv" "$here/.." sandbox
-    ami_fault=$here/../.venv/bin/ami-fault
+    make_environment "$root/.venv" "$root" sandbox
+    ami_fault=$root/.venv/bin/ami-fault
     # A fixed seed for a first look; ten deliveries, so that what our own faults use up does not hide what is lost.
     options="--sandbox --seed ${AMI_TEST_SEED:-26} --max-deliver 10"
 else
     options=
     ami_fault=$(command -v ami-fault) || {
-        echo "error: ami-fault is not on the PATH; activate the worker's environment and: pip install $here/.." >&2
+        echo "error: ami-fault is not on the PATH; activate the worker's environment and: pip install $root" >&2
         exit 2
     }
 fi

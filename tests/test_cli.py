@@ -309,3 +309,28 @@ def test_hanging_up_ends_a_run_unless_it_was_told_to_ignore_that(tmp_path: Path)
             [*prefix, *command, "--", sys.executable, "-c", code], capture_output=True, check=False, cwd=tmp_path
         )
         assert done.returncode == expected
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_summary_that_nobody_can_read_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ami_fault_site", "run", "--profile", "light", "--until", "exit", "--json", "--"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*command, sys.executable, "-c", "import requests"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path,
+        )  # fmt: skip
+    assert done.returncode == 4
+    assert done.stderr.endswith("ami-fault: the summary cannot be printed: No space left on device\n")
+
+
+def test_a_sandbox_that_dies_ends_the_run(tmp_path: Path) -> None:
+    """A child of our own that has gone does not come back; what is out stays out."""
+    kill = "import os, signal, subprocess, requests, time\n"
+    kill += "url = os.environ['AMI_ANTENNA_API_BASE_URL'].removesuffix('/api/v2')\n"
+    kill += "os.kill(requests.get(url + '/sandbox/', timeout=5).json()['pid'], signal.SIGKILL)\ntime.sleep(60)"
+    command = [sys.executable, "-m", "ami_fault_site", "run", "--sandbox", "--images", "5", "--json", "--timeout", "60"]
+    done = subprocess.run(
+        [*command, "--", sys.executable, "-c", kill], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 3, done.stderr
+    assert json.loads(done.stdout)["outcome"] == "service-gone"
