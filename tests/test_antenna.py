@@ -415,7 +415,7 @@ def test_an_image_has_the_names_by_which_people_know_it() -> None:
 
 @pytest.mark.parametrize(
     ("url", "name"),
-    [("http://h/a/1.jpg?x=/2.jpg", "1.jpg"), ("http://h/a/", "a"), ("/tmp/x.png", "x.png"), ("http://h", ""), ("", "")],
+    [("http://h/a/1.jpg?x=/2.jpg", "1.jpg"), ("http://h/a/", "a"), ("/a/x.png", "x.png"), ("http://h", ""), ("", "")],
 )
 def test_a_file_name_is_the_last_part_of_the_path(url: str, name: str) -> None:
     assert file_name(url) == name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -468,9 +469,7 @@ def test_loaders_are_started_anew_at_every_poll(service: Service, start: Start) 
     assert worker.process.pid not in pids
 
 
-def test_a_loader_that_dies_is_noticed_within_a_second_and_the_next_poll_goes_on(
-    service: Service, start: Start
-) -> None:
+def test_a_loader_that_dies_is_noticed_at_once_and_the_next_poll_goes_on(service: Service, start: Start) -> None:
     service.has("9")
     worker = start(num_workers=2)
     service.wait_until(lambda: service.requests("GET", "/9.jpg"))
@@ -478,10 +477,11 @@ def test_a_loader_that_dies_is_noticed_within_a_second_and_the_next_poll_goes_on
     pids = worker.loaders()
     began = time.monotonic()
     for pid in pids:
-        if is_alive(pid):
+        with contextlib.suppress(ProcessLookupError):  # the death of the first may have ended the second already
             os.kill(pid, signal.SIGKILL)
     worker.wait_for("exited unexpectedly")
-    assert time.monotonic() - began < 1
+    # Loaders that hang are given up after much longer; this allows for a busy machine.
+    assert time.monotonic() - began < 5
     assert re.search(rf"RuntimeError: loader worker \(pid ({'|'.join(map(str, pids))})\) exited", worker.output())
     service.has("1")
     service.wait_until(service.posts)

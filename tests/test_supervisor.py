@@ -327,6 +327,7 @@ def test_a_killed_supervisor_takes_its_worker_along(tmp_path: Path) -> None:
     run.kill()
     run.wait()
     wait_for(lambda: not _is_running(worker))
+    assert not _is_running(worker)
 
 
 def _is_running(pid: int) -> bool:
