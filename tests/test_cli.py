@@ -325,9 +325,9 @@ def test_a_summary_that_nobody_can_read_does_not_change_the_exit_code(tmp_path: 
 
 def test_a_sandbox_that_dies_ends_the_run(tmp_path: Path) -> None:
     """A child of our own that has gone does not come back; what is out stays out."""
-    kill = "import os, signal, subprocess, requests, time\n"
+    kill = "import os, signal, requests\n"
     kill += "url = os.environ['AMI_ANTENNA_API_BASE_URL'].removesuffix('/api/v2')\n"
-    kill += "os.kill(requests.get(url + '/sandbox/', timeout=5).json()['pid'], signal.SIGKILL)\ntime.sleep(60)"
+    kill += "os.kill(requests.get(url + '/sandbox/', timeout=5).json()['pid'], signal.SIGKILL)\nsignal.pause()"
     command = [sys.executable, "-m", "ami_fault_site", "run", "--sandbox", "--images", "5", "--json", "--timeout", "60"]
     done = subprocess.run(
         [*command, "--", sys.executable, "-c", kill], capture_output=True, text=True, check=False, cwd=tmp_path

@@ -469,7 +469,9 @@ def test_loaders_are_started_anew_at_every_poll(service: Service, start: Start) 
     assert worker.process.pid not in pids
 
 
-def test_a_loader_that_dies_is_noticed_at_once_and_the_next_poll_goes_on(service: Service, start: Start) -> None:
+def test_a_loader_that_dies_is_noticed_within_a_second_and_the_next_poll_goes_on(
+    service: Service, start: Start
+) -> None:
     service.has("9")
     worker = start(num_workers=2)
     service.wait_until(lambda: service.requests("GET", "/9.jpg"))
@@ -480,8 +482,7 @@ def test_a_loader_that_dies_is_noticed_at_once_and_the_next_poll_goes_on(service
         with contextlib.suppress(ProcessLookupError):  # the death of the first may have ended the second already
             os.kill(pid, signal.SIGKILL)
     worker.wait_for("exited unexpectedly")
-    # Loaders that hang are given up after much longer; this allows for a busy machine.
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 1
     assert re.search(rf"RuntimeError: loader worker \(pid ({'|'.join(map(str, pids))})\) exited", worker.output())
     service.has("1")
     service.wait_until(service.posts)
@@ -510,6 +511,7 @@ def test_a_fetch_that_fails_ends_the_loop_and_the_next_poll_resumes(service: Ser
     del service.answered["tasks"]
     service.has("1")
     service.wait_until(service.posts)
+    assert list(service.answers()) == ["1"]
     assert "Traceback" not in worker.output()
 
 
@@ -520,6 +522,7 @@ def test_an_odd_answer_to_a_fetch_aborts_the_job_for_this_poll(service: Service,
     del service.answered["tasks"]
     service.has("1")
     service.wait_until(service.posts)
+    assert list(service.answers()) == ["1"]
 
 
 @pytest.mark.parametrize("blocked", [False, True], ids=["at work", "in the middle of a download"])

@@ -20,9 +20,9 @@ from ami_fault_site.sandbox.nats_server import running_server
 
 COMMAND = [sys.executable, "-m", "ami_fault_site.sandbox", "--images=3", "--ack-wait=1"]
 PARENT = """
-import subprocess, sys, time
+import signal, subprocess, sys
 child = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)
-time.sleep(60)
+signal.pause()
 """
 
 
@@ -90,6 +90,7 @@ def test_a_kill_of_the_sandbox_takes_the_nats_server_and_the_folder_along(start:
     started.process.kill()
     started.process.wait()
     until(started.leaves_nothing)
+    assert started.leaves_nothing()
 
 
 def test_a_kill_of_its_parent_ends_it_too(start: Callable[..., Started]) -> None:

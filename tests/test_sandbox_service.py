@@ -206,6 +206,7 @@ def test_an_answer_that_comes_after_the_last_delivery_still_counts(worker: Worke
     worker.returned(job, 1)
     worker.answer(job, replies)
     until(lambda: worker.counts(job) == ("SUCCESS", 1, 0, 0))
+    assert worker.counts(job) == ("SUCCESS", 1, 0, 0)
 
 
 def test_second_answers_invented_subjects_and_late_answers_are_accepted_and_count_nothing(worker: Worker) -> None:
@@ -244,6 +245,7 @@ def test_a_job_fails_when_more_than_half_of_its_images_did(worker: Worker, faile
     worker.answer(job, dict(replies[:failed]), error="bad")
     worker.answer(job, dict(replies[failed:]))
     until(lambda: worker.counts(job) == (status, 4, 0, failed))
+    assert worker.counts(job) == (status, 4, 0, failed)
 
 
 def test_a_dropped_connection_reserves_its_tasks_all_the_same(worker: Worker) -> None:

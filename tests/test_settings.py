@@ -203,7 +203,8 @@ def test_two_rates_on_a_batch_may_add_up_to_1(crash: str, transient: str) -> Non
 
 
 def test_rates_that_do_not_share_a_call_may_each_be_1() -> None:
-    parse(dict.fromkeys(set(RATES) - {"AMI_TEST_TRANSIENT_ERROR_RATE"}, "1"))
+    settings = parse(dict.fromkeys(set(RATES) - {"AMI_TEST_TRANSIENT_ERROR_RATE"}, "1"))
+    assert (settings.worker_crash_rate, settings.network_error_rate, settings.corrupt_image_rate) == (1.0, 1.0, 1.0)
 
 
 def test_a_problem_says_where_its_value_came_from() -> None:

@@ -132,10 +132,10 @@ def test_a_worker_that_ends_without_the_hook_ends_the_run_at_once(tmp_path: Path
 @pytest.mark.skipif(sys.platform != "linux", reason="connections of other processes are seen on Linux only")
 def test_a_worker_that_calls_the_service_without_the_hook_ends_the_run_at_once(tmp_path: Path) -> None:
     code = (
-        "import os, socket, time\n"
+        "import os, signal, socket\n"
         "from urllib.parse import urlsplit\n"
         "where = urlsplit(os.environ['AMI_ANTENNA_API_BASE_URL'])\n"
-        "with socket.create_connection((where.hostname, where.port)): time.sleep(60)\n"
+        "with socket.create_connection((where.hostname, where.port)): signal.pause()\n"
     )
     with stage.service() as service:
         one, _ = supervisor(tmp_path, code, Options(), service.url, ("-S",))
@@ -206,7 +206,7 @@ def test_orphans_are_gone_before_the_next_start(tmp_path: Path) -> None:
         "    except ProcessLookupError: return False\n"
         "    return True\n"
         "print('alive', [pid for pid in map(int, before.read().split()) if alive(pid)])\n"
-        "stubborn = 'import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)'\n"
+        "stubborn = 'import signal; signal.signal(15, signal.SIG_IGN); print(1, flush=True); signal.pause()'\n"
         "child = subprocess.Popen([sys.executable, '-S', '-c', stubborn], stdout=subprocess.PIPE)\n"
         "child.stdout.read(1)\n"
         f"open({str(pids)!r}, 'a').write(f'{{child.pid}} ')\n"
@@ -304,7 +304,7 @@ def test_it_works_as_process_1_and_reaps_orphans(tmp_path: Path) -> None:
         pytest.skip("no process namespace can be made here")
     worker = ARMED + (
         "import os, subprocess, sys\n"
-        "subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)'])\n"
+        "subprocess.Popen([sys.executable, '-S', '-c', 'import signal; signal.pause()'])\n"
         "os._exit(0)\n"
     )
     command = [sys.executable, "-m", "ami_fault_site", "run", "--until", "exit", "--run-dir", str(tmp_path / "run")]

@@ -105,7 +105,9 @@ def test_the_host_is_shown_without_user_and_password(tmp_path: Path) -> None:
 
 
 def test_nothing_is_missing_where_token_and_name_are_given(tmp_path: Path) -> None:
-    require(find(ENVIRONMENT, tmp_path))
+    found = find(ENVIRONMENT, tmp_path)
+    require(found)
+    assert all((found.token, found.service_name))
 
 
 def test_everything_that_is_missing_is_named_with_the_broken_lines_that_may_have_held_it(tmp_path: Path) -> None:
