@@ -14,9 +14,8 @@ import pytest
 from ami_fault_site.antenna import Delivery, parse_reply_subject
 from ami_fault_site.sandbox.nats_server import NatsServer, running_server
 from ami_fault_site.sandbox.options import SandboxError
-from ami_fault_site.sandbox.queue import Delivered, QueueSettings, QueueUnavailable, TaskQueue, connected
+from ami_fault_site.sandbox.queue import FETCH_TIMEOUT, Delivered, QueueSettings, QueueUnavailable, TaskQueue, connected
 
-# Not a multiple of the 0.5 s that an empty fetch takes: what comes back just as a fetch ends is handed to nobody.
 SETTINGS = QueueSettings(ack_wait=1.2, max_deliver=2, max_ack_pending=1000, patience=1.0)
 Story = Callable[[TaskQueue], Awaitable[None]]
 
@@ -116,6 +115,29 @@ def test_after_the_last_delivery_nothing_comes_back(server: NatsServer) -> None:
     play(server, story, QueueSettings(ack_wait=0.7, max_deliver=2, max_ack_pending=1000))
 
 
+def test_what_comes_back_just_as_an_empty_fetch_ends_is_handed_to_somebody(server: NatsServer) -> None:
+    jobs, rounds, ack_wait = range(1, 51), 4, FETCH_TIMEOUT + 0.02
+
+    async def fetch_around_the_end(queue: TaskQueue, job: int) -> tuple[int, int]:
+        received = len(await fetched(queue, job, 1))
+        for number in range(rounds):
+            # What is out comes back between 5 ms before this fetch ends and 5 ms after it.
+            await asyncio.sleep(ack_wait - FETCH_TIMEOUT + (job % 10 - 5) * 0.001 + number * 0.0002)
+            received += len(await fetched(queue, job, 1))
+        counts = await queue.counts(job)
+        assert counts is not None
+        assert counts.delivered is not None
+        return received, counts.delivered
+
+    async def story(queue: TaskQueue) -> None:
+        for job in jobs:
+            await filled(queue, job, 1)
+        found = await asyncio.gather(*(fetch_around_the_end(queue, job) for job in jobs))
+        assert found == [(1 + rounds, 1 + rounds)] * len(jobs)
+
+    play(server, story, QueueSettings(ack_wait, max_deliver=100, max_ack_pending=1000))
+
+
 def test_what_was_acknowledged_does_not_come_back(server: NatsServer) -> None:
     async def story(queue: TaskQueue) -> None:
         await filled(queue, 1, 2)
@@ -157,6 +179,21 @@ def test_an_empty_fetch_waits_half_a_second_and_one_without_a_stream_does_not(se
         began = time.monotonic()
         assert await queue.fetch(77, 5) == []
         assert time.monotonic() - began < 0.3
+
+    play(server, story)
+
+
+def test_a_fetch_that_nobody_answers_because_its_job_has_just_ended_finds_nothing(server: NatsServer) -> None:
+    async def story(queue: TaskQueue) -> None:
+        await filled(queue, 1, 1)
+        client = await nats.connect(server.url)
+        await client.jetstream().delete_consumer("job_1", "job-1-consumer")
+        await client.subscribe("$JS.API.CONSUMER.MSG.NEXT.job_1.job-1-consumer")  # hears the request, says nothing
+        await client.flush()
+        began = time.monotonic()
+        assert await queue.fetch(1, 5) == []
+        assert FETCH_TIMEOUT < time.monotonic() - began < 2
+        await client.close()
 
     play(server, story)
 

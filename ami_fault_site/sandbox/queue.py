@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 import nats
 from nats.aio.client import Client
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
-from nats.js.errors import APIError, NotFoundError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import NotFoundError
 
 from ami_fault_site.sandbox.options import SandboxError
 
@@ -24,6 +27,7 @@ FETCH_TIMEOUT = 0.5
 PATIENCE = 3.0
 """How long (s) to wait for an answer of JetStream before calling the queue unavailable."""
 
+_CLOSED_WITHIN = 0.25  # seconds that the server may take to close a request after its time
 _OURS = "made by the sandbox of ami-fault-site"  # on each stream: nothing else is ever deleted
 _PUBLISH_AT_ONCE = 200
 _RETENTION = 86400.0
@@ -83,8 +87,8 @@ class TaskQueue:
                 name=_stream_name(job), subjects=[_subject(job)], max_age=_RETENTION, description=_OURS
             )
             self._opened.add(job)
-            made = await self._stream.add_consumer(_stream_name(job), self._consumer(job))
-        return _settings_line(made)
+            made = await self._stream.add_consumer(_stream_name(job), self.consumer(job))
+        return settings_line(made.config)  # what the server accepted need not be what it was asked for
 
     async def publish(self, job: int, tasks: Sequence[bytes]) -> None:
         """Put tasks into the job's stream, in order; they can be fetched while this goes on."""
@@ -93,7 +97,8 @@ class TaskQueue:
                 some = tasks[start : start + _PUBLISH_AT_ONCE]
                 await asyncio.gather(*(self._stream.publish(_subject(job), data) for data in some))
 
-    def _consumer(self, job: int) -> ConsumerConfig:
+    def consumer(self, job: int) -> ConsumerConfig:
+        """Return what the server is asked for: when and how often an unanswered task of the job comes back."""
         return ConsumerConfig(
             durable_name=consumer_name(job),
             ack_policy=AckPolicy.EXPLICIT,
@@ -121,15 +126,18 @@ class TaskQueue:
         if not await self._has_stream(job):
             return []
         with _unavailable():
-            # Bound anew for every fetch and dropped after it, so that nothing is delivered to nobody in between.
-            pulled = await self._stream.pull_subscribe_bind(consumer_name(job), _stream_name(job))
+            # An inbox for every fetch, so that nothing is delivered to nobody between two of them.
+            inbox = await self._client.subscribe(self._client.new_inbox())
             try:
-                messages = await pulled.fetch(count, timeout=FETCH_TIMEOUT)
-            except (asyncio.TimeoutError, APIError):  # nothing came, or the job ended while we waited
-                return []
+                await self._client.publish(_next_subject(job), _request(count), reply=inbox.subject)
+                found, is_closed = await _collect(inbox, count, FETCH_TIMEOUT + _CLOSED_WITHIN)
+                if not is_closed:
+                    # The job ended just as we asked, and our request with it; or the server is gone, and this says so.
+                    await self._has_stream(job)
+                    found += (await _collect(inbox, count - len(found), 0.001))[0]
             finally:
-                await pulled.unsubscribe()
-        return [Delivered(message.data, message.reply) for message in messages]
+                await inbox.unsubscribe()
+        return found
 
     async def _has_stream(self, job: int) -> bool:
         """Ask for the stream first: an empty fetch and a dead server both look like a timeout."""
@@ -142,14 +150,18 @@ class TaskQueue:
 
     async def acknowledge(self, reply: str) -> bool:
         """Acknowledge at a reply subject; False if it is none, or the server cannot be reached."""
+        return await self.say(reply, b"+ACK")
+
+    async def say(self, reply: str, word: bytes) -> bool:
+        """Say one of JetStream's words for a delivered task, such as +ACK; False as `acknowledge` does."""
         # Anything else would be a message to a stream, and a space in a subject makes the server hang up.
         if not reply.startswith("$JS.ACK.") or not reply.isascii() or any(c.isspace() or c in "*>" for c in reply):
             return False
         try:
-            await self._client.publish(reply, b"+ACK")
+            await self._client.publish(reply, word)
             await self._client.flush(timeout=max(1, round(self._settings.patience)))
         except (NatsError, OSError, asyncio.TimeoutError) as error:
-            _log.warning("acknowledging %s: %r", reply, error)
+            _log.warning("%s to %s: %r", word.decode(), reply, error)
             return False
         return True
 
@@ -184,14 +196,14 @@ class TaskQueue:
 
 
 @contextlib.asynccontextmanager
-async def connected(url: str, settings: QueueSettings) -> AsyncIterator[TaskQueue]:
+async def connected(url: str, settings: QueueSettings, kind: type[TaskQueue] = TaskQueue) -> AsyncIterator[TaskQueue]:
     """Connect to a NATS server; at the end delete our streams on it, which may be somebody else's server."""
     outage = _Outage(url)
     try:
         client = await asyncio.wait_for(_connect(url, outage), settings.patience)
     except (NatsError, OSError, asyncio.TimeoutError) as error:
         raise SandboxError(f"no NATS server answers at {url}: {error!r}") from error
-    queue = TaskQueue(client, settings)
+    queue = kind(client, settings)
     try:
         yield queue
     finally:
@@ -242,6 +254,24 @@ def _unavailable() -> Iterator[None]:
         raise QueueUnavailable(repr(error)) from error
 
 
+async def _collect(inbox: Subscription, count: int, within: float) -> tuple[list[Delivered], bool]:
+    """Return what comes until the server itself closes a request, and whether it has.
+
+    Who leaves by their own clock at the expiry, as the library's fetch does, loses what is under way.
+    """
+    found: list[Delivered] = []
+    deadline = time.monotonic() + within
+    while len(found) < count:
+        try:
+            message = await inbox.next_msg(max(0.001, deadline - time.monotonic()))
+        except asyncio.TimeoutError:
+            return found, False
+        if "Status" in (message.headers or {}):  # nothing more, nothing came, or the job ended while we waited
+            break
+        found.append(Delivered(message.data, message.reply))
+    return found, True
+
+
 def consumer_name(job: int) -> str:
     """Return the name of a job's consumer, which is part of every reply subject."""
     return f"job-{job}-consumer"
@@ -255,10 +285,19 @@ def _subject(job: int) -> str:
     return f"job.{job}.tasks"
 
 
-def _settings_line(made: ConsumerInfo) -> str:
-    """Write what the server accepted, which need not be what it was asked for."""
+def _next_subject(job: int) -> str:
+    return f"$JS.API.CONSUMER.MSG.NEXT.{_stream_name(job)}.{consumer_name(job)}"
+
+
+def _request(count: int) -> bytes:
+    """Ask for what is there, or else to wait for the first that comes."""
+    return json.dumps({"batch": count, "expires": int(FETCH_TIMEOUT * 1e9), "no_wait": True}).encode()
+
+
+def settings_line(config: ConsumerConfig) -> str:
+    """Write a consumer's settings as a job's log has them."""
     names = ("max_deliver", "ack_wait", "max_ack_pending", "deliver_policy", "ack_policy")
-    values = {name: getattr(made.config, name) for name in names}
+    values = {name: getattr(config, name) for name in names}
     plain = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
     plain["ack_wait"] = f"{plain['ack_wait']}s"
     return ", ".join(f"{name}={plain[name]}" for name in names)
