@@ -191,18 +191,26 @@ class Server(ThreadingHTTPServer):
         pass
 
 
-@pytest.fixture
-def service() -> Iterator[Service]:
+@contextlib.contextmanager
+def serving() -> Iterator[Service]:
     service = Service()
     server = Server(("127.0.0.1", 0), type("Bound", (Handler,), {"service": service}))
     service.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield service
-    service.released.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield service
+    finally:
+        service.released.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with serving() as service:
+        yield service
 
 
 @dataclass
@@ -241,8 +249,8 @@ def is_alive(pid: int) -> bool:
 Start = Callable[..., Worker]
 
 
-@pytest.fixture
-def start(service: Service, tmp_path: Path) -> Iterator[Start]:
+@contextlib.contextmanager
+def starting(service: Service, folder: Path) -> Iterator[Start]:
     workers: list[Worker] = []
 
     def start(*arguments: str, **settings: object) -> Worker:
@@ -255,17 +263,25 @@ def start(service: Service, tmp_path: Path) -> Iterator[Start]:
             **{f"AMI_{name.upper()}": str(value) for name, value in settings.items()},
         }
         command = [sys.executable, "-W", "error", "-m", "ami_fault_site.sandbox.worker.main", *arguments]
-        log = tmp_path / "worker.log"
+        log = folder / "worker.log"
         with log.open("wb") as stream:
-            process = subprocess.Popen(command, cwd=tmp_path, env=environ, stderr=stream, start_new_session=True)
+            process = subprocess.Popen(command, cwd=folder, env=environ, stderr=stream, start_new_session=True)
         workers.append(Worker(process, log))
         return workers[-1]
 
-    yield start
-    for worker in workers:
-        with suppress(ProcessLookupError):
-            os.killpg(worker.process.pid, signal.SIGKILL)  # loaders that a failed test left behind, too
-        worker.process.wait()
+    try:
+        yield start
+    finally:
+        for worker in workers:
+            with suppress(ProcessLookupError):
+                os.killpg(worker.process.pid, signal.SIGKILL)  # loaders that a failed test left behind, too
+            worker.process.wait()
+
+
+@pytest.fixture
+def start(service: Service, tmp_path: Path) -> Iterator[Start]:
+    with starting(service, tmp_path) as start:
+        yield start
 
 
 def settings_for(service: Service, **changed: object) -> Settings:

@@ -68,7 +68,9 @@ def test_a_port_where_no_sandbox_answers_is_named() -> None:
 
 
 def test_every_option_reaches_the_command_line() -> None:
-    options = SandboxOptions(image_dir="/", nats_url="nats://a", port=7, token="t", pipelines=("a", "b"))
+    options = SandboxOptions(
+        image_dir="/", nats_url="nats://a", port=7, token="t", pipelines=("a", "b"), sabotage="never-ends"
+    )
     assert arguments(options) == [
         "--images=200",
         "--jobs=1",
@@ -82,6 +84,12 @@ def test_every_option_reaches_the_command_line() -> None:
         "--nats-url=nats://a",
         "--port=7",
         "--token=t",
+        "--sabotage=never-ends",
         "--pipeline=a",
         "--pipeline=b",
     ]
+
+
+def test_an_option_that_is_not_set_is_not_written() -> None:
+    flags = {argument.partition("=")[0] for argument in arguments(SandboxOptions())}
+    assert flags & {"--image-dir", "--nats-url", "--sabotage"} == set()

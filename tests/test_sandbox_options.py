@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ami_fault_site.sandbox.options import (
     DEFAULT_TOKEN,
+    SABOTAGE_MEANINGS,
     SandboxError,
     SandboxInfo,
     SandboxOptionError,
@@ -69,6 +72,24 @@ def test_a_token_is_refused_without_being_repeated() -> None:
 def test_a_nats_url_without_its_scheme_is_refused() -> None:
     with pytest.raises(SandboxOptionError, match=r"is a URL such as nats://127\.0\.0\.1:4222"):
         SandboxOptions(nats_url="127.0.0.1:4222")
+
+
+def test_an_unknown_sabotage_is_refused_with_the_nearest_name_and_all_others() -> None:
+    with pytest.raises(SandboxOptionError) as caught:
+        SandboxOptions(sabotage="never-ending")
+    names = ", ".join(SABOTAGE_MEANINGS)
+    assert caught.value.problems == [f"sabotage='never-ending': is one of {names} (did you mean never-ends?)"]
+    assert "hands-out-twice" in names
+
+
+def test_the_sabotages_can_be_listed_without_what_a_sandbox_needs_to_run() -> None:
+    script = (
+        "import sys; from ami_fault_site.sandbox.options import SABOTAGE_MEANINGS; print(*SABOTAGE_MEANINGS.items());"
+        "print({'fastapi', 'nats', 'uvicorn'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("\nset()\n")
+    assert "'A task that was handed out and not answered never comes back.'" in done.stdout
 
 
 def test_the_info_survives_the_way_through_json_and_ignores_what_it_does_not_know() -> None:

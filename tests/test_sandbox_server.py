@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 import requests
 
 from ami_fault_site.sandbox.nats_server import running_server
+from ami_fault_site.sandbox.options import SABOTAGE_MEANINGS
 
 COMMAND = [sys.executable, "-m", "ami_fault_site.sandbox", "--images=3", "--ack-wait=1"]
 PARENT = """
@@ -142,6 +144,19 @@ def test_wrong_options_are_an_error_of_usage_and_told_at_once() -> None:
         "images=0: is a whole number, 1 or more",
         "port=-1: is a whole number, 0 or more",
     ]
+
+
+def test_more_than_one_sabotage_is_an_error_of_usage() -> None:
+    two = ["--sabotage=never-ends", "--sabotage=records-half"]
+    run = subprocess.run([*COMMAND, *two], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stderr == "--sabotage: one at a time, not never-ends and records-half\n"
+
+
+def test_the_help_says_what_each_sabotage_does() -> None:
+    run = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
+    for name, meaning in SABOTAGE_MEANINGS.items():
+        assert re.search(rf"^  {name} +{re.escape(meaning)}$", run.stdout, re.MULTILINE)
 
 
 def test_a_nats_server_that_runs_already_is_used_and_left_running() -> None:

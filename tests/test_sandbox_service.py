@@ -22,7 +22,6 @@ from ami_fault_site.sandbox.launch import running
 from ami_fault_site.sandbox.options import SandboxInfo, SandboxOptions
 
 RECORDINGS = Path(__file__).resolve().parents[1].parent / "shared" / "recordings"
-# Not a multiple of the 0.5 s that an empty fetch takes: what comes back just as a fetch ends is handed to nobody.
 ACK_WAIT = 1.2
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ami_fault_site.sandbox.options import SandboxError, SandboxOptionError, SandboxOptions
+from ami_fault_site.sandbox.options import SABOTAGE_MEANINGS, SandboxError, SandboxOptionError, SandboxOptions
 
 _FAILED, _USAGE = 1, 2
 
@@ -20,6 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = {name: value for name, value in vars(parsed).items() if name in known and value is not None}
     if parsed.pipelines:
         given["pipelines"] = tuple(parsed.pipelines)
+    if len(parsed.sabotages) > 1:
+        return _complain(f"--sabotage: one at a time, not {' and '.join(parsed.sabotages)}", _USAGE)
+    if parsed.sabotages:
+        given["sabotage"] = parsed.sabotages[0]
     try:
         options = replace(SandboxOptions(), **given)
     except SandboxOptionError as error:
@@ -49,7 +53,13 @@ def _complain(text: str, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ami_fault_site.sandbox", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m ami_fault_site.sandbox",
+        description=__doc__,
+        epilog="\n".join(["sabotages:", *(f"  {name:<23}{text}" for name, text in SABOTAGE_MEANINGS.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     add = parser.add_argument
     add("--images", type=int, metavar="N", help="images a job")
     add("--jobs", type=int, metavar="N", help="jobs that are started at once")
@@ -64,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--nats-url", metavar="U", help="use this NATS server, which is left running")
     add("--port", type=int, metavar="P", help="listen on this port of 127.0.0.1; 0 takes any free one")
     add("--token", metavar="T", help="let in this token")
+    add("--sabotage", action="append", default=[], dest="sabotages", metavar="NAME", help="misbehave; see below")
     add("--watch-stdin", action="store_true", help="stop at the end of stdin")
     return parser
 

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import cycle
+from typing import ClassVar
 
 from ami_fault_site.sandbox.bodies import Declared
 from ami_fault_site.sandbox.jobs import (
@@ -33,9 +34,13 @@ _log = logging.getLogger(__name__)
 class Backend:
     """The jobs of one sandbox and the queue behind them. Lives on one event loop, so nothing here is locked twice.
 
-    A service that misbehaves is made by passing another queue, or by overriding `hand_out`, `settle`, `record` or
-    `acknowledge`, which are the steps of one answer's way.
+    A service that misbehaves is made by naming another kind of queue or job, or by overriding the steps of a task's
+    way (`tasks_of`, `hand_out`, `take`), of an answer's way (`refuses_results`, `accept`, `settle`, `save`, `record`,
+    `acknowledge`) or of a job's end (`give_up`, `clean_up`).
     """
+
+    queue_kind: ClassVar[type[TaskQueue]] = TaskQueue
+    job_kind: ClassVar[type[Job]] = Job
 
     def __init__(
         self, options: SandboxOptions, queue: TaskQueue, images: Sequence[Image], clock: Callable[[], float] = time.time
@@ -63,7 +68,7 @@ class Backend:
     def create_job(self, name: str, pipeline: Pipeline, limit: int | None) -> Job:
         """Make a job that nobody has started."""
         number = max(self.jobs, default=0) + 1
-        job = Job(number, name, pipeline.slug, self.clock(), limit, self.options.fail_threshold)
+        job = self.job_kind(number, name, pipeline.slug, self.clock(), limit, self.options.fail_threshold)
         self.jobs[number] = job
         return job
 
@@ -112,7 +117,6 @@ class Backend:
         Raises what `TaskQueue.open` and `TaskQueue.publish` raise.
         """
         images = self._images[: job.limit or None]
-        tasks = [_task(image) for image in images]
         async with self._streams:
             if job.status != JobState.PENDING:  # cancelled meanwhile
                 return
@@ -120,9 +124,13 @@ class Backend:
             job.start(self.clock(), frozenset(image.image_id for image in images), len(self._images))
             job.log(self.clock(), f"Created NATS stream job_{job.number}")
             job.log(self.clock(), f"Created NATS consumer {consumer_name(job.number)} ({settings})")
-            await self.queue.publish(job.number, tasks)
-        queued = f"Successfully queued {len(tasks)}/{len(tasks)} images to stream for job '{job.number}'"
+            await self.queue.publish(job.number, self.tasks_of(job, images))
+        queued = f"Successfully queued {len(images)}/{len(images)} images to stream for job '{job.number}'"
         job.log(self.clock(), queued)
+
+    def tasks_of(self, _job: Job, images: Sequence[Image]) -> list[bytes]:
+        """Return what is put into a job's stream: a task for each of its images."""
+        return [task(image) for image in images]
 
     def retry(self, job: Job) -> None:
         """Run a job again from nothing: the new stream has the old one's name."""
@@ -133,7 +141,7 @@ class Backend:
         """Revoke a job that has not ended, and take its stream away."""
         if job.status in ENDABLE:
             job.end(self.clock(), JobState.REVOKED)
-        await self._clean_up(job)
+        await self.clean_up(job)
 
     async def hand_out(self, job: Job, count: int) -> list[Delivered]:
         """Take up to `count` tasks of a job for a worker; none at once unless the job is active."""
@@ -141,6 +149,10 @@ class Backend:
             what = f"Tasks requested for non-active job (status={job.status.value}); returning empty."
             job.log(self.clock(), what)
             return []
+        return await self.take(job, count)
+
+    async def take(self, job: Job, count: int) -> list[Delivered]:
+        """Take up to `count` tasks out of the job's stream, if it has one."""
         try:
             delivered = await self.queue.fetch(job.number, count)
         except QueueUnavailable as error:
@@ -149,6 +161,10 @@ class Backend:
         if delivered:
             job.log(self.clock(), f"Tasks fetched: requested={count}, delivered={len(delivered)}")
         return delivered
+
+    def refuses_results(self) -> bool:
+        """Say whether the next post of results is answered with an error of the server's own."""
+        return False
 
     def accept(self, job: Job, answers: Sequence[Answer]) -> list[str]:
         """Put answers in line to be recorded, whatever they say, and return a number for each."""
@@ -167,14 +183,19 @@ class Backend:
             await self.settle(self.jobs[number], answer)
 
     async def settle(self, job: Job, answer: Answer) -> None:
-        """Record an answer, and only then acknowledge its task; what cannot be saved is not acknowledged."""
+        """Save an answer, and only then acknowledge its task; what cannot be saved is not acknowledged."""
+        if await self.save(job, answer):
+            await self.acknowledge(job, answer)
+
+    async def save(self, job: Job, answer: Answer) -> bool:
+        """Record an answer if the job still counts, and clean up if that was its end; False if it cannot be saved."""
         if job.total is None:
             self._refuse(job)
         elif not self.record(job, answer):
-            return
+            return False
         if job.status in FINAL:
-            await self._clean_up(job)
-        await self.acknowledge(job, answer)
+            await self.clean_up(job)
+        return True
 
     def _refuse(self, job: Job) -> None:
         """Deal with an answer for a job that counts nothing: one never started fails, one that has ended does not."""
@@ -215,7 +236,8 @@ class Backend:
         else:
             job.log(self.clock(), f"Failed to acknowledge task via NATS: {answer.reply}", "ERROR")
 
-    async def _clean_up(self, job: Job) -> None:
+    async def clean_up(self, job: Job) -> None:
+        """Take away the stream of a job that has ended."""
         async with self._streams:
             if job.status not in FINAL:  # retried meanwhile: the stream is the new one
                 return
@@ -248,15 +270,20 @@ class Backend:
         # Decided again: an answer may have come while the queue was asked.
         what = reaping(job, self.clock(), self.options.reaper_idle, counts is not None)
         if what is Reaping.GIVE_UP_MISSING and counts is not None:
-            job.give_up_missing(self.clock(), _counts_text(counts))
+            self.give_up(job, counts)
         elif what is Reaping.REVOKE:
             job.log(self.clock(), f"Reaping stalled job: previous_status={job.status.value}", "WARNING")
             job.end(self.clock(), JobState.REVOKED)
         if job.status in FINAL:
-            await self._clean_up(job)
+            await self.clean_up(job)
+
+    def give_up(self, job: Job, counts: ConsumerCounts) -> None:
+        """Mark the missing images of an idle job as failed, and say so in its errors."""
+        job.give_up_missing(self.clock(), _counts_text(counts))
 
 
-def _task(image: Image) -> bytes:
+def task(image: Image) -> bytes:
+    """Write a task as it is published."""
     return json.dumps({"id": image.image_id, "image_id": image.image_id, "image_url": image.url}).encode()
 
 

@@ -35,6 +35,7 @@ _FLAGS = {
     "nats_url": "--nats-url",
     "port": "--port",
     "token": "--token",
+    "sabotage": "--sabotage",
 }
 
 
@@ -68,7 +69,7 @@ def arguments(options: SandboxOptions) -> list[str]:
     written = []
     for name, flag in _FLAGS.items():
         value = getattr(options, name)
-        if value is not None:
+        if value not in (None, ""):
             written.append(f"{flag}={value}")
     return [*written, *(f"--pipeline={slug}" for slug in options.pipelines)]
 

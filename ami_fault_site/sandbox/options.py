@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+
+from ami_fault_site.sandbox.sabotage import SABOTAGES
 
 DEFAULT_TOKEN = "5a4db0c5a11ab1e0f0a1c2e3d4b5a69788796a5b"
 """The token of every sandbox unless another is given: published here, and good for nothing but a sandbox."""
@@ -14,6 +17,9 @@ DEFAULT_TOKEN = "5a4db0c5a11ab1e0f0a1c2e3d4b5a69788796a5b"
 SERVICE_NAME = "sandbox"
 FAIL_THRESHOLD = 0.5
 """A job ends in FAILURE when more than this share of its images failed."""
+
+SABOTAGE_MEANINGS = {name: sabotage.meaning for name, sabotage in SABOTAGES.items()}
+"""What a sandbox can be told to do wrong, by name, and in a sentence each."""
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*", re.IGNORECASE)
 _TOKEN = re.compile(r"[!-~]+")  # visible ASCII: it travels in an HTTP header, split on spaces
@@ -38,7 +44,7 @@ class SandboxOptions:
 
     Each of the `jobs` has `images` images; jobs are dealt to the pipelines in turn. `image_dir` serves the pictures of
     that folder in place of made ones. `nats_url` uses a NATS server that is running already, and leaves it running.
-    Raises SandboxOptionError.
+    `sabotage` names the way in which the sandbox misbehaves, "" is a healthy one. Raises SandboxOptionError.
     """
 
     images: int = 200
@@ -54,6 +60,7 @@ class SandboxOptions:
     port: int = 0
     token: str = DEFAULT_TOKEN
     fail_threshold: float = FAIL_THRESHOLD
+    sabotage: str = ""
 
     def __post_init__(self) -> None:
         """Check every option, so that all problems are told at once."""
@@ -98,6 +105,10 @@ class SandboxOptions:
             problems.append(f"image_dir={self.image_dir!r}: is a folder of pictures that exists")
         if self.nats_url is not None and not self.nats_url.startswith(("nats://", "tls://", "ws://", "wss://")):
             problems.append(f"nats_url={self.nats_url!r}: is a URL such as nats://127.0.0.1:4222")
+        if self.sabotage and self.sabotage not in SABOTAGES:
+            close = difflib.get_close_matches(self.sabotage, SABOTAGES, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            problems.append(f"sabotage={self.sabotage!r}: is one of {', '.join(SABOTAGES)}{hint}")
         return problems
 
 

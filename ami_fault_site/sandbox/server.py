@@ -20,6 +20,7 @@ from ami_fault_site.sandbox.nats_server import running_server
 from ami_fault_site.sandbox.options import SERVICE_NAME, SandboxError, SandboxInfo, SandboxOptions
 from ami_fault_site.sandbox.photographs import album
 from ami_fault_site.sandbox.queue import QueueSettings, QueueUnavailable, connected
+from ami_fault_site.sandbox.sabotage import backend_kind
 from ami_fault_site.sandbox.service import API, make_app
 
 _GRACE = 2.0
@@ -41,10 +42,11 @@ async def serve(options: SandboxOptions, watch_stdin: bool = False) -> None:
         host, port = sock.getsockname()
         settings = QueueSettings(options.ack_wait, options.max_deliver, options.max_ack_pending)
         photographs = album(options.images, options.image_dir)
-        async with connected(nats_url, settings) as queue:
+        kind = backend_kind(options.sabotage)
+        async with connected(nats_url, settings, kind.queue_kind) as queue:
             address = f"http://{host}:{port}"
             images = [Image(str(i), f"{address}/captures/{photo.name}") for i, photo in enumerate(photographs, 1)]
-            backend = Backend(options, queue, images)
+            backend = kind(options, queue, images)
             await _start_jobs(backend)
             info = _info(options, f"{address}{API}", nats_url, backend)
             await _run(make_app(backend, info, photographs), sock, backend, info, watch_stdin)

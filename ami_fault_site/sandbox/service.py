@@ -93,6 +93,8 @@ class _Calls:
     async def result(self, number: int, request: Request) -> Response:
         self._writer(request)
         job = self._job(number)
+        if self._backend.refuses_results():
+            return Response("<h1>Server Error (500)</h1>", 500, media_type="text/html")
         body = await request.body()
         # A small body is read at once; in a thread, a large one holds up nobody but its sender while it is counted.
         answers = bodies.read_answers(body) if len(body) < _LARGE_BODY else await _in_thread(body)

@@ -6,12 +6,12 @@ import logging
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
+from ami_fault_site.sandbox.worker.answers import Answer
 from ami_fault_site.sandbox.worker.pipelines import description
 from ami_fault_site.sandbox.worker.settings import Settings
 
@@ -39,18 +39,6 @@ class Task:
     image_id: str
     image_url: str
     reply_subject: str | None
-
-
-class Answer(TypedDict):
-    """What is posted for one task: the pipeline's response, or an error with its image id."""
-
-    reply_subject: str | None
-    result: dict[str, object]
-
-
-def error_answer(reply_subject: str | None, image_id: str | None, error: str) -> Answer:
-    """Return the answer for a task that could not be processed; the service takes it as final."""
-    return {"reply_subject": reply_subject, "result": {"error": error, "image_id": image_id}}
 
 
 def http_session(token: str | None = None) -> requests.Session:

@@ -7,12 +7,15 @@ import statistics
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from PIL import Image, ImageStat
 
+from ami_fault_site.sandbox.worker.answers import Answer, error_answer
 from ami_fault_site.sandbox.worker.batches import Batch, Picture
-from ami_fault_site.sandbox.worker.client import Answer, error_answer, full_service_name, get_jobs
+from ami_fault_site.sandbox.worker.client import full_service_name, get_jobs
 from ami_fault_site.sandbox.worker.loader import loaded_batches
+from ami_fault_site.sandbox.worker.misbehaviour import Conduct, conduct_of
 from ami_fault_site.sandbox.worker.pipelines import CLASSIFIER, DETECTOR, LABELS
 from ami_fault_site.sandbox.worker.posting import ResultPoster
 from ami_fault_site.sandbox.worker.settings import Settings
@@ -23,30 +26,33 @@ logger = logging.getLogger(__name__)
 def run_worker(settings: Settings, pipelines: Sequence[str]) -> None:
     """Work off whatever jobs these pipelines have; never returns."""
     logger.info("Running worker as: %s", full_service_name(settings))
+    conduct = conduct_of(settings.misbehave)
     while True:
-        if not _poll_once(settings, pipelines):
+        if not _poll_once(settings, pipelines, conduct):
             logger.info("No jobs found, sleeping for %g seconds", settings.idle_sleep)
             time.sleep(settings.idle_sleep)
 
 
-def _poll_once(settings: Settings, pipelines: Sequence[str]) -> bool:
+def _poll_once(settings: Settings, pipelines: Sequence[str], conduct: Conduct) -> bool:
     logger.info("Checking for jobs for pipelines: %s", ", ".join(pipelines))
     worked = False
     for job in get_jobs(settings, pipelines):
         logger.info("Processing job %d with pipeline %s", job.id, job.pipeline)
         try:
-            worked = process_job(job.pipeline, job.id, settings) or worked
+            worked = process_job(job.pipeline, job.id, settings, conduct) or worked
         except Exception as error:
             logger.exception("Failed to process job %d with pipeline %s: %s", job.id, job.pipeline, error)
     return worked
 
 
-def process_job(pipeline: str, job_id: int, settings: Settings) -> bool:
+def process_job(pipeline: str, job_id: int, settings: Settings, conduct: Conduct | None = None) -> bool:
     """Work a job off until its queue looks drained, and say whether there was anything to do.
 
-    Raises RuntimeError when a loader died. What was loaded by then and not processed stays unanswered.
+    `conduct` is how batches are treated: well, by default. Raises RuntimeError when a loader died. What was loaded by
+    then and not processed stays unanswered.
     """
     items = 0
+    conduct = conduct or Conduct()
     began = time.monotonic()
     with ResultPoster(settings, job_id) as poster:
         with loaded_batches(settings, job_id) as source:
@@ -54,7 +60,11 @@ def process_job(pipeline: str, job_id: int, settings: Settings) -> bool:
             batch_num = -1
             for batch_num, batch in enumerate(source):
                 loaded = time.monotonic()
-                poster.post(process_batch(batch, batch_num, pipeline, settings.model_delay))
+                work = partial(process_batch, batch, batch_num, pipeline, settings.model_delay)
+                answers = conduct.work_off(batch, pipeline, work)
+                if answers is not None:
+                    poster.post(answers)
+                conduct.rest()
                 items += len(batch["images"])
                 seconds = (time.monotonic() - loaded) / max(len(batch["images"]), 1)
                 logger.info("Batch %d: %.2fs/image, Load time: %.2fs", batch_num + 1, seconds, loaded - since)

@@ -13,8 +13,9 @@ from pathlib import Path
 from ami_fault_site.sandbox.worker.client import register_pipelines
 from ami_fault_site.sandbox.worker.interrupts import lasting_interrupts
 from ami_fault_site.sandbox.worker.loop import run_worker
+from ami_fault_site.sandbox.worker.misbehaviour import MISBEHAVIOURS
 from ami_fault_site.sandbox.worker.pipelines import PIPELINES
-from ami_fault_site.sandbox.worker.settings import SettingsError, read_settings
+from ami_fault_site.sandbox.worker.settings import MISBEHAVE, SettingsError, read_settings
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -30,7 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     pipelines = list(dict.fromkeys(arguments.pipeline or PIPELINES))
     try:
-        settings = read_settings(os.environ, Path.cwd())
+        settings = read_settings(_environ(arguments.misbehave), Path.cwd())
+        if settings.misbehave:
+            meaning = MISBEHAVIOURS[settings.misbehave].meaning
+            logging.getLogger(__name__).warning("Misbehaving on purpose, %s: %s", settings.misbehave, meaning)
         for project_id in arguments.register:
             register_pipelines(settings, project_id, pipelines)
         with lasting_interrupts():
@@ -46,8 +50,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0  # not reached: the worker never ends by itself
 
 
+def _environ(misbehave: str | None) -> dict[str, str]:
+    """Return the environment as if the option had been set there, in whatever case the variable stands there."""
+    if misbehave is None:
+        return dict(os.environ)
+    others = {name: value for name, value in os.environ.items() if name.upper() != MISBEHAVE}
+    return {**others, MISBEHAVE: misbehave}
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ami-sample-worker", description=__doc__)
+    meanings = [f"  {name:<20}{one.meaning}" for name, one in MISBEHAVIOURS.items()]
+    parser = argparse.ArgumentParser(
+        prog="ami-sample-worker",
+        description=__doc__,
+        epilog="\n".join(["misbehaviours:", *meanings]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "--pipeline",
         action="append",
@@ -62,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         metavar="PROJECT",
         help="tell this project about the pipelines before work begins; may be repeated",
+    )
+    parser.add_argument(
+        "--misbehave",
+        choices=MISBEHAVIOURS,
+        metavar="NAME",
+        help=f"do something wrong, see below; comes before {MISBEHAVE}",
     )
     return parser
 

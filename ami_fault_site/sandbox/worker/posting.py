@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 
-from ami_fault_site.sandbox.worker.client import Answer, post_results
+from ami_fault_site.sandbox.worker.answers import Answer
+from ami_fault_site.sandbox.worker.client import post_results
 from ami_fault_site.sandbox.worker.settings import Settings
 
 MAX_PENDING = 5

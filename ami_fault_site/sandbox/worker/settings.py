@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+
+from ami_fault_site.sandbox.worker.misbehaviour import MISBEHAVIOURS
 
 BASE_URL = "AMI_ANTENNA_API_BASE_URL"
 TOKEN = "AMI_ANTENNA_API_AUTH_TOKEN"
@@ -19,6 +22,7 @@ MODEL_DELAY = "AMI_SAMPLE_MODEL_DELAY"
 IDLE_SLEEP = "AMI_SAMPLE_IDLE_SLEEP"
 PREFETCH = "AMI_SAMPLE_PREFETCH"
 THREADS = "AMI_SAMPLE_THREADS"
+MISBEHAVE = "AMI_SAMPLE_MISBEHAVE"
 
 _DEFAULTS = {
     BASE_URL: "http://localhost:8000/api/v2",
@@ -30,6 +34,7 @@ _DEFAULTS = {
     IDLE_SLEEP: "5",
     PREFETCH: "4",
     THREADS: "8",
+    MISBEHAVE: "",
 }
 
 
@@ -39,7 +44,10 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """All that the worker can be told. Delay (an image) and sleep in seconds, prefetch in batches a loader."""
+    """All that the worker can be told. Delay (an image) and sleep in seconds, prefetch in batches a loader.
+
+    `misbehave` names what the worker does wrong, "" is a good one.
+    """
 
     base_url: str
     token: str = field(repr=False)
@@ -50,6 +58,7 @@ class Settings:
     idle_sleep: float
     prefetch: int
     threads: int
+    misbehave: str = ""
 
 
 def read_settings(environ: Mapping[str, str], folder: Path) -> Settings:
@@ -81,6 +90,7 @@ def read_settings(environ: Mapping[str, str], folder: Path) -> Settings:
         idle_sleep=value(IDLE_SLEEP, _seconds),
         prefetch=int(value(PREFETCH, _whole(1, 100))),
         threads=int(value(THREADS, _whole(1, 64))),
+        misbehave=texts[MISBEHAVE],
     )
     if problems:
         raise SettingsError("\n".join(problems))
@@ -98,6 +108,11 @@ def _problems_of_texts(texts: Mapping[str, str]) -> list[str]:
         problems.append(f"{TOKEN}: is printable ASCII without blanks")
     if not texts[SERVICE_NAME]:
         problems.append(f"{SERVICE_NAME}={texts[SERVICE_NAME]!r}: is a name that is not blank")
+    wanted = texts[MISBEHAVE]
+    if wanted and wanted not in MISBEHAVIOURS:
+        close = difflib.get_close_matches(wanted, MISBEHAVIOURS, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        problems.append(f"{MISBEHAVE}={wanted!r}: is one of {', '.join(MISBEHAVIOURS)}{hint}")
     return problems
 
 
