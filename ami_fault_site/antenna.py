@@ -17,6 +17,8 @@ _JOB_CALL = re.compile(r"/jobs/(\d+)/(result|tasks)/?$")
 _REPLY = re.compile(rb'"reply_subject"\s*:\s*(?:"((?:[^"\\]|\\.)*)"|null)')
 _ERROR = re.compile(rb'"error"\s*:\s*"((?:[^"\\]|\\.)*)')
 _SUCCESS_KEYS = (b'"detections"', b'"source_images"')
+_SOURCE_IMAGE = re.compile(rb'"source_images"\s*:\s*\[\s*\{[^{}]*?"id"\s*:\s*"?((?:[^"\\,}\s]|\\.)*)')
+_ERROR_IMAGE = re.compile(rb'"image_id"\s*:\s*"?((?:[^"\\,}\s]|\\.)*)')
 _ERROR_ITEM_BYTES = 8192  # an error item is a text and an id; a success item may have megabytes of detections
 _CONSUMER = re.compile(r"Created NATS consumer (\S+) \((.*?)\)")
 _CONSUMER_FIELD = re.compile(r"(\w+)=([^,\s)]+)")
@@ -62,10 +64,14 @@ class Lease:
 
 @dataclass(frozen=True)
 class Answered:
-    """One item of a result body: the task it is about (None if it names none) and the error text of a failure."""
+    """One item of a result body: the task it is about (None if it names none) and the error text of a failure.
+
+    `image` is the id of the image that the item is about, "" if it could not be found in its first bytes.
+    """
 
     delivery: Delivery | None
     error: str | None
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ def answers_in(body: bytes | str) -> tuple[Answered, ...]:
     """Scan a result body for its reply subjects and errors.
 
     Bodies reach 140 MB, so this never parses the whole: it finds the reply subjects and looks for an error in the
-    first bytes of the item around each, whichever of the two keys comes first.
+    first bytes of the item around each, whichever of the two keys comes first; the image's id stands there too.
     """
     data = body.encode() if isinstance(body, str) else body
     found = list(_REPLY.finditer(data))
@@ -142,7 +148,7 @@ def answers_in(body: bytes | str) -> tuple[Answered, ...]:
         return ()
     result_first = 0 <= data.find(b'"result"') < found[0].start()
     return tuple(
-        Answered(_delivery(match), _error(data, *_span(data, found, index, result_first)))
+        Answered(_delivery(match), *_outcome(data, *_span(data, found, index, result_first)))
         for index, match in enumerate(found)
     )
 
@@ -153,12 +159,18 @@ def _span(data: bytes, found: list[re.Match[bytes]], index: int, result_first: b
     return found[index].end(), (found[index + 1].start() if index + 1 < len(found) else len(data))
 
 
-def _error(data: bytes, start: int, end: int) -> str | None:
+def _outcome(data: bytes, start: int, end: int) -> tuple[str | None, str]:
+    """Return the error text of an item, None for a success, and the image that it names."""
     item = data[start : min(end, start + _ERROR_ITEM_BYTES)]
     if any(key in item for key in _SUCCESS_KEYS):
-        return None
+        return None, _image(_SOURCE_IMAGE.search(item))
     match = _ERROR.search(item)
-    return None if match is None else _unescape(match[1])
+    return (None if match is None else _unescape(match[1])), _image(_ERROR_IMAGE.search(item))
+
+
+def _image(match: re.Match[bytes] | None) -> str:
+    named = "" if match is None else _unescape(match[1])
+    return "" if named == "null" else named
 
 
 def _delivery(match: re.Match[bytes]) -> Delivery | None:

@@ -19,9 +19,9 @@ _EVERY = 15.0  # seconds between plain progress lines
 
 def progress_text(history: History, waiting_for: str) -> str:
     """Say in one line how far the run is."""
-    lives = max(history.lives, default=0)
+    lives = max((number for _, number in history.lives), default=0)
     faults = sum(history.injected.values())
-    handed_out = sum(1 for task in history.tasks.values() if task.leases)
+    handed_out = sum(1 for task in history.tasks.values() if task.handed_out)
     answered = sum(1 for task in history.tasks.values() if task.is_answered)
     return (
         f"incarnation {lives}, {faults} faults, {handed_out} tasks handed out, {answered} answered; "

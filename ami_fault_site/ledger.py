@@ -9,20 +9,21 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 VERSION = 1
 # Kept from the start: what we rely on must not be something that a worker or a test has replaced since.
 _write, _open, _close, _getpid = os.write, os.open, os.close, os.getpid
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One line of a ledger. `wall` is seconds since 1970, `mono` the host's monotonic clock in seconds.
 
-    `sequence` counts a process's events from 1 without gaps; `incarnation` is 0 where nobody supervised.
+    `sequence` counts a process's events from 1 without gaps; `incarnation` is 0 where nobody supervised. `run`, `file`
+    and `line` say where it was read, so that a finding can point at it.
     """
 
     kind: str
@@ -34,6 +35,9 @@ class Event:
     incarnation: int
     sequence: int
     data: Mapping[str, object]
+    run: str = ""
+    file: str = ""
+    line: int = 0
 
     def text(self, key: str) -> str:
         """Return a field as text, "" if it is missing."""
@@ -148,19 +152,45 @@ class Ledger:
             raise OSError(28, f"only {written} of {len(line)} bytes could be written")
 
 
-_HEAD = ("event", "wall", "mono", "host", "pid", "thread", "inc", "seq")
+def incarnation_of(name: str) -> int:
+    """Return the incarnation that a ledger file's name tells, -1 if it is not such a name."""
+    parts = name.rsplit("-", 3)
+    return int(parts[1]) if len(parts) == 4 and parts[1].isdigit() else -1
 
 
-def parse_line(line: bytes) -> Event:
-    """Read one line; raises ValueError if it is not an event."""
-    parsed = json.loads(line)
-    if not isinstance(parsed, dict) or not all(key in parsed for key in _HEAD):
+_scan = json.JSONDecoder().raw_decode  # what json.loads does, without asking for each line anew how it is encoded
+
+
+def decode(line: bytes) -> object:
+    """Read one line of JSON; raises ValueError if it is none, or not alone."""
+    text = line.decode()
+    parsed, end = _scan(text)
+    if len(text) - end > 1:
+        raise ValueError(f"Extra data: column {end + 1}")
+    return parsed
+
+
+def parse_line(
+    line: bytes, run: str = "", file: str = "", number: int = 0, decode: Callable[[bytes], object] = decode
+) -> Event:
+    """Read one line, which stands at this place; raises ValueError if it is not an event."""
+    parsed = decode(line)
+    if not isinstance(parsed, dict):
         raise ValueError("not an event")
-    head = [parsed.pop(key) for key in _HEAD]
-    kind, wall, mono, host, pid, thread, incarnation, sequence = head
-    return Event(
-        str(kind), float(wall), float(mono), str(host), int(pid), str(thread), int(incarnation), int(sequence), parsed
+    take = parsed.pop
+    try:
+        kind, wall, mono, host = take("event"), take("wall"), take("mono"), take("host")
+        pid, thread, incarnation, sequence = take("pid"), take("thread"), take("inc"), take("seq")
+    except KeyError as error:
+        raise ValueError(f"not an event: it has no {error}") from None
+    are_right = (
+        type(sequence) is type(pid) is type(incarnation) is int and type(kind) is type(host) is type(thread) is str
     )
+    if not are_right:
+        raise ValueError("not an event: a field is of another kind")
+    return Event(
+        kind, float(wall), float(mono), host, pid, thread, incarnation, sequence, parsed, run, file, number
+    )  # fmt: skip
 
 
 @dataclass
@@ -180,10 +210,20 @@ class Reader:
     line that cannot be read, and any gap in a process's sequence, is damage.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, run: str = "", decode: Callable[[bytes], object] = decode) -> None:
+        """Read the files of `folder`; `run` is the name by which the events say whose they are.
+
+        `decode` reads a line of JSON and raises ValueError if it is none.
+        """
         self._folder = folder
+        self._run = run
+        self._decode = decode
         self._places: dict[Path, _Place] = {}
         self.damage: list[Damage] = []
+
+    def counts(self) -> dict[str, int]:
+        """Return how many whole lines have been read of each file, by its name."""
+        return {path.name: place.line for path, place in self._places.items()}
 
     def new(self) -> Iterator[Event]:
         """Yield the events that were written since the last call, file by file in the order of their names."""
@@ -198,30 +238,33 @@ class Reader:
                 yield from self._read(path, place)
 
     def _read(self, path: Path, place: _Place) -> Iterator[Event]:
-        with path.open("rb") as stream:
-            stream.seek(place.offset)
-            for raw in stream:
-                place.offset += len(raw)
-                place.rest += raw
-                if not raw.endswith(b"\n"):
-                    return
-                line, place.rest = place.rest, b""
-                place.line += 1
-                event = self._parse(path, place, line)
-                if event is not None:
-                    yield event
-
-    def _parse(self, path: Path, place: _Place, line: bytes) -> Event | None:
+        run, name, offset, line, sequence = self._run, path.name, place.offset, place.line, place.sequence
         try:
-            event = parse_line(line)
-        except (ValueError, TypeError) as error:
-            self.damage.append(Damage(path, place.line, f"cannot be read: {error}"))
-            place.sequence += 1
-            return None
-        if event.sequence != place.sequence + 1:
-            missing = f"events {place.sequence + 1} to {event.sequence - 1} are missing"
-            if event.sequence <= place.sequence:
-                missing = f"event {event.sequence} stands here again"
-            self.damage.append(Damage(path, place.line, missing))
-        place.sequence = event.sequence
-        return event
+            with path.open("rb") as stream:
+                stream.seek(offset)
+                for raw in stream:
+                    offset += len(raw)
+                    if place.rest:
+                        raw, place.rest = place.rest + raw, b""
+                    if raw[-1:] != b"\n":
+                        place.rest = raw
+                        return
+                    line += 1
+                    try:
+                        event = parse_line(raw, run, name, line, self._decode)
+                    except (ValueError, TypeError) as error:
+                        self.damage.append(Damage(path, line, f"cannot be read: {error}"))
+                        sequence += 1
+                        continue
+                    if event.sequence != sequence + 1:
+                        self._miss(path, line, sequence, event.sequence)
+                    sequence = event.sequence
+                    yield event
+        finally:
+            place.offset, place.line, place.sequence = offset, line, sequence
+
+    def _miss(self, path: Path, line: int, before: int, sequence: int) -> None:
+        missing = f"events {before + 1} to {sequence - 1} are missing"
+        if sequence <= before:
+            missing = f"event {sequence} stands here again"
+        self.damage.append(Damage(path, line, missing))

@@ -18,6 +18,7 @@ from ami_fault_site.target import Target
 _LOG_LINES = 5000  # the most that Antenna gives; a job writes 19 to 25 an image, the consumer's line is among the first
 _TIMEOUT = 10.0
 _UNAUTHORIZED = (401, 403)
+_FINAL_ROUNDS = 10
 
 
 class ServiceError(Exception):
@@ -68,8 +69,9 @@ class Service:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the service said of a job at some moment (monotonic seconds)."""
+    """What the service said of a job when it was asked, heard `at` some moment (monotonic seconds)."""
 
+    asked: float
     at: float
     detail: JobDetail
     raw: Mapping[str, object]
@@ -114,6 +116,10 @@ class JobWatch:
         """Return what the service said last of each job, as far as it has said anything."""
         return {job: seen.detail for job, seen in list(self._seen.items())}
 
+    def seen(self) -> dict[int, Seen]:
+        """Return what the service said last of each job, and when."""
+        return dict(self._seen)
+
     def consumer(self) -> dict[str, float]:
         """Return max_deliver and ack_wait (s) as found in a job's log, {} if they were not."""
         return dict(self._consumer)
@@ -135,14 +141,14 @@ class JobWatch:
         self._thread.join(patience / 3)
         self._look_at_all("end", deadline)
         settled_by = min(deadline, time.monotonic() + 5 * settle)
-        while settle and self._seen and not self._trouble and time.monotonic() < settled_by:
+        at_rest = False
+        while settle and self._seen and not self._trouble and not at_rest and time.monotonic() < settled_by:
             before = self.details()
             time.sleep(settle)
             self._look_at_all("", deadline)
-            if self.details() == before:
-                break
+            at_rest = self.details() == before
         if settle:
-            self._look_at_all("settled", deadline)
+            self._look_at_all("settled" if at_rest else "unsettled", deadline)
         return self.details()
 
     def _look_at_all(self, why: str, deadline: float) -> None:
@@ -151,9 +157,12 @@ class JobWatch:
                 self._look(job, why)
 
     def _run(self) -> None:
+        rounds = 0
         while not self._ended:
+            rounds += 1
             for job in sorted(self._jobs):
-                if not self._is_final(job):
+                # One that has ended should stay so: look again now and then.
+                if not self._is_final(job) or rounds % _FINAL_ROUNDS == 0:
                     self._look(job)
             self._changed.wait(self._every)
             self._changed.clear()
@@ -175,17 +184,20 @@ class JobWatch:
             self._trouble.pop(job, None)
 
     def _take(self, job: int, why: str) -> None:
-        # The log is long, and wanted only for what is kept and until the consumer's settings were found in it.
-        lines = _LOG_LINES if why or not self._consumer else 1
-        raw = self._service.job(job, lines, self._timeout)
-        seen = Seen(time.monotonic(), job_detail(raw), raw)
         first = job not in self._seen
+        kept_at, status = self._kept.get(job, (0.0, ""))
+        keeping = bool(why) or first or time.monotonic() - kept_at >= self._keep_every
+        # The log is long, and wanted only for what is kept and until the consumer's settings were found in it. It is
+        # kept at intervals because it shows its newest lines only: only together do the excerpts tell of everything.
+        lines = _LOG_LINES if keeping or not self._consumer else 1
+        asked = time.monotonic()
+        raw = self._service.job(job, lines, self._timeout)
+        seen = Seen(asked, time.monotonic(), job_detail(raw), raw)
         self._seen[job] = seen
         if not self._consumer:
             logs = raw.get("logs")
             self._consumer = consumer_settings(logs.get("stdout") if isinstance(logs, Mapping) else None)
-        kept_at, status = self._kept.get(job, (0.0, ""))
-        if why or first or status != seen.detail.status or seen.at - kept_at >= self._keep_every:
+        if keeping or status != seen.detail.status:
             self._keep(job, seen, why or ("first" if first else "later"))
 
     def _keep(self, job: int, seen: Seen, why: str) -> None:

@@ -16,7 +16,7 @@ from ami_fault_site.faults import SETTINGS_EXIT_CODE
 from ami_fault_site.guardian import Guardian
 from ami_fault_site.history import History
 from ami_fault_site.incarnation import END_FOR_OPERATOR, END_ORPHANS, END_WORKER, Incarnation
-from ami_fault_site.ledger import Ledger, Reader
+from ami_fault_site.ledger import Ledger, Reader, incarnation_of
 from ami_fault_site.runfolder import RunFolder
 from ami_fault_site.service import JobWatch
 from ami_fault_site.target import Target
@@ -26,6 +26,7 @@ _UNARMED_TICK = 0.02  # a call without the hook may be over soon
 IDLE_UNKNOWN = 330.0
 """Seconds without a lease or an answer after which a run is idle if ack_wait is not known: the longest ack_wait seen
 in use (300 s) and the time to hand out again."""
+_SEALED_AT_ONCE = 200  # files in one event
 _FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -131,6 +132,7 @@ class Supervisor:
         options: Options,
         display: Display,
         service_is_gone: Callable[[], bool] = lambda: False,
+        invocation: str = "",
     ) -> None:
         self.history = History()
         self.reader = Reader(run.ledger)
@@ -142,6 +144,8 @@ class Supervisor:
         self._options = options
         self._display = display
         self._service_is_gone = service_is_gone
+        self._invocation = invocation
+        self._said: dict[int, tuple[object, ...]] = {}
         self._ledger = Ledger(run.ledger, 0)
         self._told: dict[int, str] = {}
         self._stop_signal = 0
@@ -156,6 +160,7 @@ class Supervisor:
         stopping = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
         handlers = {number: signal.signal(number, self._on_stop) for number in stopping}
         handlers.update({number: signal.signal(number, self._on_forward) for number in _FORWARDED})
+        self._book("began", invocation=self._invocation)
         try:
             self._watch.start()
             with Guardian() as guardian:
@@ -165,8 +170,16 @@ class Supervisor:
                 self._current.end_group(((signal.SIGKILL, 5.0),))
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-            self._ledger.end()
             self._read_ledger()
+
+    def conclude(self, outcome: Outcome) -> None:
+        """Book how the run ended, what the service said last of each job, and of which it could not be asked."""
+        self._book_seen()
+        for job, reason in sorted(self._watch.trouble().items()):
+            self._book("unwitnessed", job=job, why=reason if self._target.token else "no token")
+        self._book("outcome", outcome=outcome.value)
+        self._ledger.end()
+        self._read_ledger()
 
     def waiting_for(self) -> str:
         """Say in words what the run waits for."""
@@ -231,7 +244,8 @@ class Supervisor:
 
     def _look(self) -> Outcome | None:
         self._read_ledger()
-        self._watch.follow(self.history.jobs)
+        self._watch.follow(self.history.jobs | self.history.asked_jobs)
+        self._book_seen()
         self._tell_trouble()
         self._display.progress(self.history, self.waiting_for())
         if self._stop_signal:
@@ -267,11 +281,30 @@ class Supervisor:
         seconds = round(time.monotonic() - life.started, 3)
         seen = {"incarnation": number, "code": code, "kind": kind.value, "seconds": seconds, "last_words": shown}
         self._book("exit", **seen)
+        self._seal(number)
         self._read_ledger()
         self._display.line(f"incarnation {number} ended: {_PLAINLY[kind]}, {exit_text(code)}")
         if outcome is not None:
             return outcome
         return decide_restart(kind, code, record.armed, number - 1, self._options)
+
+    def _seal(self, number: int) -> None:
+        """Book how many lines each file of this incarnation has: its processes are gone, none may have fewer later."""
+        counts = self.reader.counts()
+        files = [[name, lines] for name, lines in sorted(counts.items()) if incarnation_of(name) == number]
+        for start in range(0, len(files), _SEALED_AT_ONCE):
+            self._book("sealed", files=files[start : start + _SEALED_AT_ONCE])
+
+    def _book_seen(self) -> None:
+        """Book what the service says of each job whenever that has changed."""
+        for job, seen in sorted(self._watch.seen().items()):
+            detail = seen.detail
+            said = (detail.status, detail.processed, detail.remaining, detail.failed)
+            if self._said.get(job) != said:
+                self._said[job] = said
+                names = ("status", "processed", "remaining", "failed")
+                times = {"asked": round(seen.asked, 6), "heard": round(seen.at, 6)}
+                self._book("seen", job=job, **dict(zip(names, said, strict=True)), **times)
 
     def _ending(self, outcome: Outcome | None) -> Sequence[tuple[int, float]]:
         if outcome is None:

@@ -98,6 +98,7 @@ class Witness:
             job=passage.call.job,
             stream=_stream(passage.answers),
             tasks=_rows(passage.answers),
+            failed=[a.delivery.sequence for a in passage.answers if a.delivery and a.error is not None],
             **_decided(decision),
         )
 
@@ -165,7 +166,8 @@ class Witness:
             for a in passage.answers
             if a.error is not None
         ]
-        said = {"outcome": outcome, "error": error, "tasks": _rows(passage.answers), "errors": errors}
+        images = [answer.image for answer in passage.answers if answer.delivery is not None]
+        said = {"outcome": outcome, "error": error, "tasks": _rows(passage.answers), "images": images, "errors": errors}
         self._done(passage, "answer", status, struck, stream=_stream(passage.answers), **said)
 
     def _image(self, passage: Passage, decision: Decision, status: int, error: str, struck: bool) -> None:

@@ -145,6 +145,8 @@ def test_every_recorded_answer_is_read_without_a_miss_and_was_accepted(name: str
         items = json.loads(row["request_body"])["results"]
         expected = [(parse_reply_subject(i["reply_subject"]), i["result"].get("error")) for i in items]
         assert [(one.delivery, one.error) for one in answers_in(row["request_body"])] == expected
+        images = [i["result"].get("image_id") or i["result"]["source_images"][0]["id"] for i in items]
+        assert [one.image for one in answers_in(row["request_body"])] == images
         assert None not in [delivery for delivery, _ in expected]
         assert is_accepted(row["status"], row["response_body"])
         turned = json.dumps({"results": [dict(reversed(i.items())) for i in items]})
@@ -312,7 +314,8 @@ def test_answers_are_read_as_a_full_parse_would_whatever_the_order_and_writing(
     ]
     items = [dict(pair if reply_first else pair[::-1]) for pair in pairs]
     body = json.dumps({"results": items}, ensure_ascii=as_ascii, separators=separators)
-    expected = tuple(Answered(told(number), error) for number, error in enumerate([None, *ERRORS, None]))
+    images = ["1", *("7" for _ in ERRORS), "1"]
+    expected = tuple(Answered(told(n), error, images[n]) for n, error in enumerate([None, *ERRORS, None]))
 
     assert answers_in(body) == expected
     assert answers_in(body.encode()) == expected
@@ -321,7 +324,24 @@ def test_answers_are_read_as_a_full_parse_would_whatever_the_order_and_writing(
 def test_an_item_without_reply_subject_is_an_answer_to_no_task() -> None:
     items = [{"reply_subject": None, "result": {"error": "x"}}, {"reply_subject": subject(1), "result": SUCCESS}]
 
-    assert answers_in(json.dumps({"results": items})) == (Answered(None, "x"), Answered(told(1), None))
+    assert answers_in(json.dumps({"results": items})) == (Answered(None, "x"), Answered(told(1), None, "1"))
+
+
+@pytest.mark.parametrize(
+    ("result", "image"),
+    [
+        ({**SUCCESS, "source_images": [{"url": "u", "id": "12"}]}, "12"),
+        ({**SUCCESS, "source_images": [{"id": 12}]}, "12"),
+        ({**SUCCESS, "source_images": []}, ""),
+        ({"error": "e", "image_id": None}, ""),
+        ({"error": "e", "image_id": 12}, "12"),
+        ({"error": "e"}, ""),
+    ],
+)
+def test_an_answer_names_the_image_that_it_is_about_if_it_names_one(result: dict[str, object], image: str) -> None:
+    (answer,) = answers_in(json.dumps({"results": [{"reply_subject": subject(1), "result": result}]}))
+
+    assert answer.image == image
 
 
 def test_a_null_error_is_no_error() -> None:
@@ -360,7 +380,7 @@ def test_a_body_of_over_fifty_megabytes_is_scanned_and_never_parsed_whole() -> N
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
-    assert answers == tuple(Answered(told(number), "bad" if number == 7 else None) for number in range(9))
+    assert answers == tuple(Answered(told(number), "bad" if number == 7 else None, "1") for number in range(9))
     assert peak < 1_000_000
 
 

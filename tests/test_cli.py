@@ -148,18 +148,20 @@ def test_a_run_without_the_hook_is_78_and_says_the_cure(capsys: pytest.CaptureFi
     argv = ["run", "--profile", "light", "--until", "exit", "--", sys.executable, "-S", "-c", "pass"]
     assert main(argv) == 78
     out = capsys.readouterr().out
-    assert out.startswith("not-armed: the worker ran without the hook: no fault could strike (exit code 78)\n")
+    assert out.startswith("UNKNOWN the worker ran without the hook: no fault could strike (exit code 78)\n")
     assert "install ami-fault-site into the environment that the worker's Python uses" in out
 
 
-def test_a_run_in_which_nothing_fires_is_4_and_with_no_rate_set_it_is_0(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_in_which_nothing_fires_or_nothing_is_handed_out_is_4(capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["run", "--until", "exit", "--json", "--seed", "5"]
     assert main([*argv, "--profile", "light", *script("import requests")]) == 4
-    summary = json.loads(capsys.readouterr().out)
-    assert (summary["outcome"], summary["seed"], summary["incarnations"]) == ("exited", 5, 1)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["outcome"], told["runs"][0]["seed"], told["incarnations"]) == ("exited", 5, 1)
+    assert told["headline"].startswith("VACUOUS ")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AMI_TEST_WORKER_CRASH_RATE", "0")
-        assert main([*argv, *script("import requests")]) == 0
+        assert main([*argv, *script("import requests")]) == 4
+    assert json.loads(capsys.readouterr().out)["headline"].startswith("VACUOUS no task was handed out")
 
 
 def test_restarts_that_are_used_up_are_6_and_the_environment_sets_them(
@@ -170,8 +172,8 @@ def test_restarts_that_are_used_up_are_6_and_the_environment_sets_them(
     code = "import requests, sys; print('last words'); sys.exit(9)"
     assert main(["run", "--profile", "light", "--until", "exit", *script(code)]) == 6
     captured = capfd.readouterr()
-    assert "worker    2 incarnations: 0 injected crashes, 2 exits of its own\n" in captured.out
-    assert "          incarnation 2: exit code 9; its last words:\n          | last words\n" in captured.out
+    assert "2 incarnations: 0 injected crashes, 2 exits of its own\n" in captured.out
+    assert "incarnation 2: exit code 9; its last words:\n" in captured.out
     assert "ami-fault: starting again in 0 s\n" in captured.err
 
 
@@ -320,7 +322,7 @@ def test_a_summary_that_nobody_can_read_does_not_change_the_exit_code(tmp_path: 
             stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path,
         )  # fmt: skip
     assert done.returncode == 4
-    assert done.stderr.endswith("ami-fault: the summary cannot be printed: No space left on device\n")
+    assert done.stderr.endswith("ami-fault: the report cannot be printed: No space left on device\n")
 
 
 def test_a_sandbox_that_dies_ends_the_run(tmp_path: Path) -> None:

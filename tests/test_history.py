@@ -6,36 +6,13 @@ from pathlib import Path
 import pytest
 
 from ami_fault_site.faults import Effect
-from ami_fault_site.history import History, Life
+from ami_fault_site.history import KEPT_REFS, History, Life, Tally
 from ami_fault_site.ledger import Event, Ledger, Reader
-
-PUBLISHED = 1_795_438_299_585_001_400
+from tests.booked import PUBLISHED, Books, task
 
 
 def event(kind: str, /, *, inc: int = 1, mono: float = 1.0, **data: object) -> Event:
     return Event(kind, 100.0 + mono, mono, "h", 5, "MainThread", inc, 1, data)
-
-
-def leases(job: int, *rows: tuple[int, int], mono: float = 1.0) -> Event:
-    """Return what a tasks response was booked as: rows of (sequence, delivery)."""
-    booked = [[s, d, s, PUBLISHED + s, 0, str(s), f"{s}.jpg"] for s, d in rows]
-    return event("leases", job=job, stream=f"job_{job}", leases=booked, mono=mono)
-
-
-def answer(job: int, *rows: tuple[int, int], outcome: str = "accepted", failed: tuple[int, ...] = ()) -> Event:
-    booked = [[s, d, s, PUBLISHED + s] for s, d in rows]
-    errors = [[s, "failed to load image"] for s in failed]
-    return event("answer", job=job, stream=f"job_{job}", outcome=outcome, tasks=booked, errors=errors, mono=2.0)
-
-
-def post(job: int, *rows: tuple[int, int]) -> Event:
-    """Return what is booked before a result is sent: if no answer follows, this is all that is known of it."""
-    booked = [[s, d, s, PUBLISHED + s] for s, d in rows]
-    return event("call", site="result", job=job, stream=f"job_{job}", tasks=booked)
-
-
-def fault(effect: Effect, kind: str = "", *, inc: int = 1, counted: bool = True) -> Event:
-    return event("fault", inc=inc, effect=effect.value, kind=kind, counted=counted)
 
 
 def folded(*events: Event) -> History:
@@ -44,126 +21,217 @@ def folded(*events: Event) -> History:
     return history
 
 
+def one_task() -> tuple[Books, History]:
+    books = Books()
+    books.process(10).fetch(1.0, 7, (3, 1))
+    return books, books.history()
+
+
 def test_an_empty_ledger_is_an_empty_history() -> None:
     assert folded() == History()
-    assert History().out == []
+    assert (History().out, History().unheard, History().unended_fetches) == ([], [], [])
 
 
 def test_a_task_that_was_handed_out_and_not_answered_is_out() -> None:
-    (task,) = folded(leases(7, (3, 1))).out
+    _, history = one_task()
+    (out,) = history.out
 
-    assert (task.key, task.job, task.image) == (("job_7", 3, PUBLISHED + 3), 7, "3.jpg")
-    assert (task.leases, task.accepted, task.errors, task.is_answered) == (1, 0, 0, False)
+    assert (out.key, out.job, out.image_id, out.image) == (("job_7", 3, PUBLISHED + 3), 7, "3", "3.jpg")
+    assert (out.handed_out, out.is_answered, out.is_unheard, out.has_error) == (1, False, False, False)
+
+
+def test_a_lease_tells_when_it_was_asked_for_and_when_it_was_there_and_where_that_is_written() -> None:
+    _, history = one_task()
+    (lease,) = task(history, 7, 3).leases
+
+    assert (lease.delivery, lease.consumer_sequence, lease.process) == (1, 1, 0)
+    assert (lease.sent, lease.received) == (0.95, 1.0)
+    assert str(history.place(lease.ref)) == "h-0001-10-1.jsonl:2"
 
 
 def test_a_task_whose_answer_was_accepted_is_not_out() -> None:
-    history = folded(leases(7, (3, 1), (4, 1)), answer(7, (3, 1)))
+    books = Books()
+    main = books.process(10)
+    main.fetch(1.0, 7, (3, 1), (4, 1))
+    main.post(2.0, 7, (3, 1))
+    history = books.history()
 
-    assert [task.key[1] for task in history.out] == [4]
-    assert history.tasks["job_7", 3, PUBLISHED + 3].is_answered
+    assert [one.key[1] for one in history.out] == [4]
+    assert task(history, 7, 3).is_answered
 
 
-@pytest.mark.parametrize("outcome", ["refused", "not-sent"])
-def test_an_answer_that_was_refused_or_never_sent_leaves_its_tasks_out(outcome: str) -> None:
-    history = folded(leases(7, (3, 1)), post(7, (3, 1)), answer(7, (3, 1), outcome=outcome))
+@pytest.mark.parametrize(("outcome", "status"), [("refused", 500), ("not-sent", 0)])
+def test_an_answer_that_was_refused_or_never_sent_leaves_its_tasks_out(outcome: str, status: int) -> None:
+    books = Books()
+    main = books.process(10)
+    main.fetch(1.0, 7, (3, 1))
+    main.post(2.0, 7, (3, 1), outcome=outcome, status=status, struck=True)
+    history = books.history()
 
-    assert [task.key[1] for task in history.out] == [3]
+    assert [one.key[1] for one in history.out] == [3]
     assert history.unheard == []
 
 
-def test_an_answer_of_whose_fate_nothing_is_known_leaves_its_tasks_unheard_and_not_out() -> None:
-    died = folded(leases(7, (3, 1)), post(7, (3, 1)))
-    unheard = folded(leases(7, (3, 1)), post(7, (3, 1)), answer(7, (3, 1), outcome="unheard"))
+@pytest.mark.parametrize("outcome", [None, "unheard"])
+def test_an_answer_of_whose_fate_nothing_is_known_leaves_its_tasks_unheard_and_not_out(outcome: str | None) -> None:
+    books = Books()
+    main = books.process(10)
+    main.fetch(1.0, 7, (3, 1))
+    main.post(2.0, 7, (3, 1), outcome=outcome, error="ReadTimeout")
+    history = books.history()
 
-    for history in (died, unheard):
-        assert history.out == []
-        assert [task.key[1] for task in history.unheard] == [3]
+    assert history.out == []
+    assert [one.key[1] for one in history.unheard] == [3]
 
 
 def test_an_answer_that_was_accepted_in_the_end_is_no_longer_unheard() -> None:
-    history = folded(leases(7, (3, 1)), post(7, (3, 1)), leases(7, (3, 2)), post(7, (3, 2)), answer(7, (3, 2)))
-    (task,) = history.tasks.values()
+    books = Books()
+    main = books.process(10)
+    for delivery, outcome in ((1, None), (2, "accepted")):
+        main.fetch(delivery, 7, (3, delivery))
+        main.post(delivery + 0.5, 7, (3, delivery), outcome=outcome)
+    history = books.history()
 
-    assert (history.out, history.unheard, task.is_answered, task.accepted) == ([], [], True, 1)
-
-
-def test_an_answer_whose_sending_was_not_booked_is_not_taken_for_unheard() -> None:
-    # A damaged line may have held it.
-    history = folded(leases(7, (3, 1)), answer(7, (3, 1), outcome="refused"))
-
-    assert [task.key[1] for task in history.out] == [3]
-    assert history.unheard == []
+    assert (history.out, history.unheard) == ([], [])
+    assert [lease.delivery for lease, _ in task(history, 7, 3).accepted()] == [2]
 
 
-def test_an_accepted_error_is_an_answer_and_is_counted_as_an_error() -> None:
-    history = folded(leases(7, (3, 1), (4, 1)), post(7, (3, 1), (4, 1)), answer(7, (3, 1), (4, 1), failed=(4,)))
+def test_an_answer_whose_sending_was_not_booked_is_an_answer_all_the_same() -> None:
+    books = Books()
+    main = books.process(10)
+    main.post(2.0, 7, (3, 1), failed=(3,))
+    answer = main.events[-1]
+    (lost,) = folded(answer).tasks.values()
+
+    assert (lost.job, lost.handed_out, lost.is_answered, lost.has_error) == (7, 0, True, True)
+
+
+def test_an_accepted_error_is_an_answer_with_an_error() -> None:
+    books = Books()
+    main = books.process(10)
+    main.fetch(1.0, 7, (3, 1), (4, 1))
+    main.post(2.0, 7, (3, 1), (4, 1), failed=(4,))
+    history = books.history()
 
     assert history.out == []
-    assert [task.errors for task in history.tasks.values()] == [0, 1]
+    assert [one.has_error for one in history.tasks.values()] == [False, True]
 
 
-def test_an_error_that_was_refused_is_not_counted_as_an_answer_with_an_error() -> None:
-    history = folded(leases(7, (3, 1)), post(7, (3, 1)), answer(7, (3, 1), outcome="refused", failed=(3,)))
+def test_an_error_that_was_refused_is_not_an_answer_with_an_error() -> None:
+    books = Books()
+    books.process(10).post(2.0, 7, (3, 1), failed=(3,), outcome="refused", status=503)
 
-    assert [(task.accepted, task.errors) for task in history.tasks.values()] == [(0, 0)]
+    assert [one.has_error for one in books.history().tasks.values()] == [False]
+
+
+def test_an_unfinished_post_tells_which_of_its_answers_were_errors() -> None:
+    books = Books()
+    books.process(10).post(2.0, 7, (3, 1), (4, 1), failed=(4,), outcome=None)
+    (post,) = task(books.history(), 7, 4).leases[0].posts
+
+    assert (post.is_open, list(post.errors)) == (True, [4])
+
+
+def test_an_answer_about_another_image_is_remembered_by_the_image_that_it_names() -> None:
+    for order in (1, -1):
+        books = Books()
+        main, loader = books.process(10), books.process(11)
+        loader.fetch(1.0, 7, (3, 1), (4, 1))
+        main.post(2.0, 7, (3, 1), (4, 1), images={3: "4"})
+        history = folded(*(e for process in [main, loader][::order] for e in process.events))
+
+        assert [task(history, 7, n).leases[0].named for n in (3, 4)] == ["4", ""]
 
 
 def test_a_task_that_came_back_is_one_task_with_two_leases() -> None:
-    history = folded(leases(7, (3, 1)), leases(7, (3, 2)), answer(7, (3, 2)))
-    (task,) = history.tasks.values()
+    books = Books()
+    main = books.process(10)
+    main.fetch(1.0, 7, (3, 1))
+    main.fetch(9.0, 7, (3, 2))
+    (one,) = books.history().tasks.values()
 
-    assert (task.leases, task.accepted) == (2, 1)
+    assert [(lease.delivery, lease.consumer_sequence) for lease in one.leases] == [(1, 1), (2, 2)]
+
+
+def test_the_very_same_delivery_received_twice_is_one_lease_with_a_copy_whichever_file_is_read_first() -> None:
+    books = Books()
+    first, second = books.process(10), books.process(11)
+    first.fetch(1.0, 7, (3, 1))
+    second.fetch(1.5, 7, (3, 1))
+
+    for processes in ((first, second), (second, first)):
+        history = folded(*(e for process in processes for e in process.events))
+        (lease,) = task(history, 7, 3).leases
+        assert (lease.received, len(lease.copies)) == (1.0, 1)
+        assert str(history.place(lease.copies[0])) == "h-0001-11-1.jsonl:2"
 
 
 def test_a_retried_job_whose_sequences_begin_anew_is_not_mistaken_for_the_first() -> None:
+    books, _ = one_task()
     again = event("leases", job=7, stream="job_7", leases=[[3, 1, 3, PUBLISHED + 999, 0, "3", "3.jpg"]])
+    history = folded(*books.events(), again)
 
-    assert len(folded(leases(7, (3, 1)), answer(7, (3, 1)), again).out) == 1
+    assert len(history.out) == 2
 
 
 def test_the_same_sequence_of_another_job_is_another_task() -> None:
-    history = folded(leases(7, (3, 1)), leases(8, (3, 1)), answer(7, (3, 1)))
+    books = Books()
+    main = books.process(10)
+    main.fetch(1.0, 7, (3, 1))
+    main.fetch(1.0, 8, (3, 1))
+    main.post(2.0, 7, (3, 1))
+    history = books.history()
 
-    assert [task.job for task in history.out] == [8]
+    assert [one.job for one in history.out] == [8]
     assert history.jobs == {7, 8}
 
 
 def test_an_image_without_a_file_name_is_known_by_its_id() -> None:
-    (task,) = folded(event("leases", job=7, stream="job_7", leases=[[1, 1, 1, 5, 0, "17", ""]])).out
+    (one,) = folded(event("leases", job=7, stream="job_7", leases=[[1, 1, 1, 5, 0, "17", ""]])).out
 
-    assert task.image == "17"
-
-
-def test_an_answer_to_a_task_that_nobody_saw_handed_out_is_kept_without_a_lease() -> None:
-    (task,) = folded(answer(7, (3, 2))).tasks.values()
-
-    assert (task.job, task.leases, task.accepted) == (7, 0, 1)
+    assert one.image == "17"
 
 
-def test_an_empty_tasks_response_is_no_traffic_and_no_job() -> None:
-    history = folded(event("leases", job=7, stream="", leases=[], mono=9.0))
+def test_an_empty_tasks_response_is_no_traffic_and_no_job_and_is_remembered_once_a_second() -> None:
+    books = Books()
+    main = books.process(10)
+    for at in (9.6, 9.7, 11.0):
+        main.fetch(at, 7, seconds=0.5)
+    history = books.history()
 
-    assert (history.jobs, history.last_traffic) == (set(), 0.0)
+    assert (history.jobs, history.asked_jobs, history.last_traffic) == (set(), {7}, 0.0)
+    assert history.job_records[7].empty == {0: {9: (9.2, 9.7), 10: (10.5, 11.0)}}
+
+
+def test_a_tasks_call_that_nobody_booked_the_end_of_may_have_reserved_tasks() -> None:
+    books = Books()
+    main = books.process(10)
+    main.fetch(1.0, 7, (1, 1))
+    main._call("tasks", 2.0, 7)
+    history = books.history()
+
+    assert [(job, process, at) for job, process, at, _ in history.unended_fetches] == [(7, 0, 2.0)]
 
 
 def test_the_last_traffic_is_the_last_lease_or_accepted_answer() -> None:
-    assert folded(leases(7, (1, 1), mono=4.0), leases(7, (2, 1), mono=3.0)).last_traffic == 4.0
-    assert folded(leases(7, (1, 1)), answer(7, (1, 1))).last_traffic == 2.0
-    assert folded(leases(7, (1, 1)), answer(7, (1, 1), outcome="refused")).last_traffic == 1.0
+    books, history = one_task()
+    assert history.last_traffic == 1.0
+    books.processes[0].post(2.0, 7, (3, 1), outcome="refused", status=500)
+    assert books.history().last_traffic == 1.0
+    books.processes[0].post(3.0, 7, (3, 1))
+    assert books.history().last_traffic == 3.1
 
 
 def test_observed_rates_are_injections_by_rate_over_eligible_calls() -> None:
-    calls = [event("call", site="result", eligible=["network-error"]) for _ in range(8)]
+    calls = [event("call", site="result", call=n, eligible=["network-error"]) for n in range(8)]
     batches = [event("batch", eligible=["crash", "transient-error"]) for _ in range(4)]
-    history = folded(
-        *calls,
-        *batches,
-        event("call", site="jobs", eligible=[]),
-        fault(Effect.NETWORK, "http-500"),
-        fault(Effect.NETWORK, "http-500"),
-        fault(Effect.CRASH, "exit"),
-        fault(Effect.IMAGE_404, "http-404", counted=False),
-    )
+    books = Books()
+    main = books.process(10)
+    main.strike(1.0, Effect.NETWORK, kind="http-500")
+    main.strike(1.0, Effect.NETWORK, kind="http-500")
+    main.strike(1.0, Effect.CRASH, kind="exit")
+    main.strike(1.0, Effect.IMAGE_404, kind="http-404", counted=False)
+    history = folded(*calls, *batches, event("call", site="jobs", call=9, eligible=[]), *main.events)
 
     assert history.observed_rate(Effect.NETWORK) == 0.25
     assert history.observed_rate(Effect.CRASH) == 0.25
@@ -173,14 +241,20 @@ def test_observed_rates_are_injections_by_rate_over_eligible_calls() -> None:
 
 
 def test_a_permanent_fault_is_injected_and_does_not_count_for_the_rate() -> None:
-    history = folded(
-        *(event("image", eligible=["image-404"]) for _ in range(10)),
-        fault(Effect.IMAGE_404, counted=False),
-        fault(Effect.IMAGE_404),
-    )
+    books = Books()
+    main = books.process(10)
+    main.strike(1.0, Effect.IMAGE_404, counted=False)
+    main.strike(1.0, Effect.IMAGE_404)
+    history = folded(*(event("image", eligible=["image-404"], status=200) for _ in range(10)), *main.events)
 
     assert history.injected == {"image-404": 2}
     assert history.observed_rate(Effect.IMAGE_404) == 0.1
+
+
+def test_a_fault_of_a_later_version_is_counted_and_judged_by_nobody() -> None:
+    history = folded(event("fault", effect="flood", kind="wet", tasks=[]))
+
+    assert (history.injected, history.injections) == ({"flood": 1}, [])
 
 
 def test_a_withheld_fault_is_counted_by_its_reason_and_not_as_injected() -> None:
@@ -190,26 +264,123 @@ def test_a_withheld_fault_is_counted_by_its_reason_and_not_as_injected() -> None
 
 
 def test_a_life_is_known_by_its_arming_its_crash_and_its_exit() -> None:
-    history = folded(
-        event("spawn", inc=0, incarnation=1),
-        event("armed", inc=1),
-        fault(Effect.CRASH, "exit", inc=1),
-        event("exit", inc=0, incarnation=1, code=86, kind="injected", last_words=[]),
-        event("armed", inc=2),
-        fault(Effect.TRANSIENT, inc=2),
-        event("exit", inc=0, incarnation=2, code=-9, kind="organic", last_words=["Killed", "."]),
-        event("armed", inc=3),
-    )
+    books = Books()
+    supervisor = books.supervisor()
+    supervisor.spawn(1.0, 1)
+    worker = books.process(10, 1).start(2.0)
+    worker.strike(3.0, Effect.CRASH, 7)
+    supervisor.exit(4.0, 1, "injected")
+    books.process(20, 2).start(5.0)
+    supervisor.book("exit", 6.0, incarnation=2, code=-9, kind="organic", last_words=["Killed", "."])
+    books.process(30, 3).start(7.0)
+    first, second, third = (books.history().life(number) for number in (1, 2, 3))
 
-    assert list(history.lives.values()) == [
-        Life(1, True, True, 86, "injected", []),
-        Life(2, True, False, -9, "organic", ["Killed", "."]),
-        Life(3, armed=True),
+    assert (first.armed, first.crashed, first.code, first.kind) == (True, True, 86, "injected")
+    assert (first.began, first.ended, first.clock) == (1.0, 4.0, 0)
+    assert (second.crashed, second.code, second.last_words) == (False, -9, ["Killed", "."])
+    assert third == Life(3, armed=True)
+
+
+def test_what_the_service_said_of_a_job_is_kept_with_its_time() -> None:
+    books = Books()
+    books.supervisor().seen(5.0, 7, "STARTED", 3, 21, 1)
+    (seen,) = books.history().job_records[7].seen
+
+    assert (seen.status, seen.processed, seen.remaining, seen.failed) == ("STARTED", 3, 21, 1)
+    assert (seen.asked, seen.heard) == (4.98, 5.0)
+
+
+def test_how_a_run_was_begun_and_how_it_ended_is_known_by_its_name() -> None:
+    history = folded(event("began", invocation="ami-fault run"), event("outcome", outcome="drained"),
+                     event("unwitnessed", job=7, why="no token"))  # fmt: skip
+
+    assert (history.invocations, history.outcomes) == ({"": "ami-fault run"}, {"": "drained"})
+    assert history.unwitnessed == {7: "no token"}
+
+
+def test_failures_that_we_did_not_inject_are_counted_by_site_and_kind() -> None:
+    books = Books()
+    main = books.process(10)
+    main.fail(1.0, "tasks", 7, struck=False, status=503)
+    main.fail(2.0, "tasks", 7, struck=True, status=503)
+    main.fail(3.0, "jobs", None, struck=False, error="ConnectionError")
+    main.fail(4.0, "tasks", 7, struck=True, error="ReadTimeout")
+    main.fail(5.0, "tasks", 7, struck=False, error="ReadTimeout")
+    main.post(6.0, 7, (1, 1), outcome="refused", status=500)
+    main.post(7.0, 7, (1, 1), outcome="unheard", error="ReadTimeout")
+    history = books.history()
+
+    assert {key: one.tally.count for key, one in history.troubles.items()} == {
+        ("tasks", "http-503"): 1, ("jobs", "ConnectionError"): 1, ("tasks", "ReadTimeout"): 1,
+        ("result", "http-500"): 1, ("result", "ReadTimeout"): 1,
+    }  # fmt: skip
+    assert history.job_records[7].struck_fetches[0].count == 2
+    assert history.job_records[7].lost_fetches.count == 1
+
+
+def test_an_image_that_failed_by_itself_is_known_and_one_that_we_struck_is_not() -> None:
+    books = Books()
+    loader = books.process(11)
+    loader.image(1.0, 7, 1, status=404)
+    loader.image(1.0, 7, 2, status=404, struck=True)
+    loader.image(1.0, 7, 3)
+    loader.open(1.5, 3, error="UnidentifiedImageError")
+    loader.open(1.5, 4, error="UnidentifiedImageError", struck=True)
+    history = books.history()
+
+    assert (sorted(history.failed_images), history.downloads) == (["1", "3"], 3)
+
+
+def test_a_batch_is_tied_to_its_leases_and_one_that_an_exception_left_is_remembered() -> None:
+    books = Books()
+    main = books.process(10)
+    main.batch(1.0, 7, (1, 1), (2, 1))
+    main.batch(2.0, 7, (3, 1), error="RuntimeError")
+    history = books.history()
+    batch = task(history, 7, 2).leases[0].batch
+
+    assert batch is not None
+    assert (batch.began, batch.ended, batch.error) == (1.0, 1.5, "")
+    assert [(job, one.error) for job, one in history.broken_batches] == [(7, "RuntimeError")]
+
+
+def test_a_file_with_fewer_lines_than_the_supervisor_counted_was_cut_short() -> None:
+    books = Books()
+    main = books.process(10).start(1.0)
+    main.fetch(2.0, 7, (1, 1))
+    supervisor = books.supervisor()
+    supervisor.book("sealed", 3.0, files=[[main.file, 4]])
+    whole = books.history()
+    main.events.pop()
+    supervisor.book("sealed", 4.0, files=[["another.jsonl", 9]])
+    cut = books.history()
+
+    assert whole.shortened() == []
+    assert [(place.file, place.line, lines) for place, lines in cut.shortened()] == [
+        ("another.jsonl", 0, 9),
+        (main.file, 3, 4),
     ]
 
 
-def test_a_protected_host_that_was_refused_is_remembered() -> None:
-    assert folded(event("refused", target="antenna.insectai.org")).refused_host == "antenna.insectai.org"
+def test_hosts_have_clocks_of_their_own_and_one_host_has_one() -> None:
+    books = Books()
+    books.process(10, host="a").start(1.0)
+    books.process(11, host="a").start(2.0)
+    books.process(10, host="b", base=300.0).start(1.0)
+    books.process(12, host="a", base=60.0).start(1.0)  # it has been started anew
+    history = books.history()
+
+    assert [process.clock for process in history.processes] == [0, 0, 1, 2]
+    assert history.files.wall_base(1) - history.files.wall_base(0) == pytest.approx(300.0)
+
+
+def test_a_tally_keeps_its_count_and_its_earliest_lines() -> None:
+    tally = Tally()
+    for at in reversed(range(3 * KEPT_REFS)):
+        tally.add(float(at), (0, at))
+
+    assert (tally.count, tally.first, tally.last) == (3 * KEPT_REFS, 0.0, 3.0 * KEPT_REFS - 1)
+    assert tally.refs == [(0, at) for at in range(KEPT_REFS)]
 
 
 def test_a_protected_host_that_was_refused_is_remembered_from_a_real_ledger(tmp_path: Path) -> None:
@@ -218,35 +389,44 @@ def test_a_protected_host_that_was_refused_is_remembered_from_a_real_ledger(tmp_
     assert folded(*Reader(tmp_path).new()).refused_host == "antenna.insectai.org"
 
 
-def test_events_of_other_kinds_change_nothing() -> None:
-    assert folded(event("start"), event("end", events=2), event("batch-end"), event("add"), event("")) == History()
+def test_events_of_other_kinds_add_nothing_but_their_process() -> None:
+    history = folded(event("target"), event("add"), event(""))
+
+    assert (history.tasks, history.lives, history.injections, history.events) == ({}, {}, [], 3)
 
 
 def test_the_order_of_the_files_makes_no_difference() -> None:
-    events = [
-        leases(7, (1, 1), (2, 1), (3, 1)),
-        post(7, (1, 1)),
-        post(7, (2, 2)),
-        post(7, (3, 1)),
-        answer(7, (1, 1), failed=(1,)),
-        leases(7, (2, 2)),
-        answer(7, (2, 2), outcome="refused"),
-        event("call", site="jobs", eligible=["network-error"]),
-        fault(Effect.CRASH),
-        event("armed"),
-    ]
-    expected = folded(*events)
+    books = Books()
+    main, loader, later = books.process(10).start(0.5), books.process(11).start(0.6, 10), books.process(20, 2).start(9)
+    loader.fetch(1.0, 7, (1, 1), (2, 1), (3, 1))
+    main.batch(1.5, 7, (1, 1), (2, 1))
+    main.post(2.0, 7, (1, 1), failed=(1,))
+    main.strike(3.0, Effect.CRASH, 7, (2, 1))
+    later.fetch(9.5, 7, (2, 2), (3, 2))
+    later.post(10.0, 7, (2, 2), (3, 2), outcome="refused", status=500)
 
+    def told(history: History) -> object:
+        tasks = {
+            key: [
+                (one.delivery, one.received, one.batch is not None, [post.outcome for post in one.posts])
+                for one in sorted(found.leases, key=lambda one: one.delivery)
+            ]
+            for key, found in history.tasks.items()
+        }
+        return tasks, history.injected, history.jobs, history.last_traffic, history.lives, history.unended_fetches
+
+    expected = told(books.history())
     for seed in range(20):
-        again = folded(*random.Random(seed).sample(events, len(events)))
-        assert (again.tasks, again.injected, again.eligible, again.lives, again.jobs, again.last_traffic) == (
-            expected.tasks, expected.injected, expected.eligible, expected.lives, expected.jobs, expected.last_traffic,
-        )  # fmt: skip
+        files = random.Random(seed).sample(books.processes, len(books.processes))
+        assert told(folded(*(e for process in files for e in process.events))) == expected
 
 
 def test_events_may_come_a_few_at_a_time() -> None:
-    history = History()
-    for one in (leases(7, (3, 1)), leases(7, (3, 2)), answer(7, (3, 2))):
-        history.add([one])
+    books, whole = one_task()
+    books.processes[0].post(2.0, 7, (3, 1))
+    whole = books.history()
+    slowly = History()
+    for one in books.events():
+        slowly.add([one])
 
-    assert history == folded(leases(7, (3, 1)), leases(7, (3, 2)), answer(7, (3, 2)))
+    assert slowly == whole

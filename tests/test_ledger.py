@@ -265,13 +265,13 @@ def test_an_empty_file_is_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "problem"),
     [
-        (b"\n", "cannot be read: Expecting value: line 2 column 1 (char 1)"),
+        (b"\n", "cannot be read: Expecting value: line 1 column 1 (char 0)"),
         (b"garbage\n", "cannot be read: Expecting value: line 1 column 1 (char 0)"),
         (b"[1, 2]\n", "cannot be read: not an event"),
-        (b'{"event": "thing"}\n', "cannot be read: not an event"),
+        (b'{"event": "thing"}\n', "cannot be read: not an event: it has no 'wall'"),
         (
             line("thing", 2).replace(b'"pid": 5', b'"pid": "x"'),
-            "cannot be read: invalid literal for int() with base 10: 'x'",
+            "cannot be read: not an event: a field is of another kind",
         ),
         (
             line("thing", 2).replace(b'"wall": 1.0', b'"wall": []'),

@@ -68,8 +68,9 @@ def _named_job(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapp
 def _pass_on(injector: Injector, call: Call, deliveries: tuple[Delivery, ...], work: Callable[[], object]) -> object:
     decision = injector.decide(call)
     tasks = [[d.sequence, d.delivery, d.consumer_sequence, d.published] for d in deliveries]
+    stream = deliveries[0].stream if deliveries else ""
     injector.book(
-        "batch", site=call.site.value, job=call.job, tasks=tasks, draw=decision.draw,
+        "batch", site=call.site.value, job=call.job, stream=stream, tasks=tasks, draw=decision.draw,
         eligible=[effect.value for effect in decision.eligible],
     )  # fmt: skip
     began = time.monotonic()

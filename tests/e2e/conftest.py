@@ -205,8 +205,8 @@ def make_venv(shared: Path, groundwork: Groundwork) -> MakeVenv:
 
 @pytest.fixture(scope="session")
 def wheel_python(make_venv: MakeVenv, wheel: Path) -> Path:
-    """The interpreter of an environment with the wheel, its dependencies, coverage and uv."""
-    return make_venv("wheel-env", wheel, "coverage", "uv")
+    """The interpreter of an environment with the wheel, its dependencies and extras, coverage and uv."""
+    return make_venv("wheel-env", f"{wheel}[report,sandbox]", "coverage", "uv")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,61 @@
+"""Root for the operator: run | check | explain | plan | doctor | stop | sandbox | selftest | site-dir."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+import ami_fault_site
+from ami_fault_site.cli import judging, looking, running, sandboxing, trying  # noqa: F401  they add their commands
+from ami_fault_site.cli.speaking import INTERRUPTED, SETTINGS_WRONG, USAGE, RefusedError, app, refuse
+from ami_fault_site.forecast import LoadError
+from ami_fault_site.report import ReportError
+from ami_fault_site.runs import RunError
+from ami_fault_site.sandbox.options import SandboxError, SandboxOptionError
+from ami_fault_site.service import ServiceError
+from ami_fault_site.settings import SettingsError
+from ami_fault_site.supervisor import CannotStartError
+from ami_fault_site.target import TargetError
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    if version:
+        print(ami_fault_site.__version__)  # noqa: T201  a result
+        raise typer.Exit
+
+
+_USAGE_ERRORS = (
+    TargetError, ServiceError, SandboxError, SandboxOptionError, CannotStartError, RunError, LoadError, ReportError,
+)  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Carry out a command and return its exit code: 0, 2 for wrong usage, and those of the run (see the README)."""
+    _fill_standard_streams()
+    try:
+        app(args=argv, prog_name="ami-fault")
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 0
+    except SettingsError as error:
+        return refuse(error, SETTINGS_WRONG)
+    except RefusedError as error:
+        return refuse(error, error.code)
+    except _USAGE_ERRORS as error:
+        return refuse(error, USAGE)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def _fill_standard_streams() -> None:
+    """Put the null device where a standard stream is closed, before some socket gets its number and our words."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

@@ -1,0 +1,107 @@
+"""Judge a run again, and tell one task's story."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ami_fault_site import report, runfolder, target
+from ami_fault_site.cli import verdicts
+from ami_fault_site.cli.speaking import RefusedError, app, say
+from ami_fault_site.runfolder import RunFolder
+from ami_fault_site.service import JobWatch, Service
+from ami_fault_site.verdict import Case
+from ami_fault_site.verdict.terms import Gate
+
+_EVERY = 5.0
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@app.command()
+def check(
+    run: Annotated[list[str] | None, typer.Argument(metavar="[RUN...]", help="Folders or names; latest.")] = None,
+    gate: verdicts.GateOption = Gate.ALL,
+    known: verdicts.KnownOption = None,
+    strict: verdicts.StrictOption = False,
+    ack_wait: Annotated[float | None, typer.Option(min=0.001, help="What the service is set to, in seconds.")] = None,
+    max_deliver: Annotated[int | None, typer.Option(min=1, help="What the service is set to.")] = None,
+    baseline: verdicts.BaselineOption = "",
+    wait: Annotated[
+        str, typer.Option(metavar="TIME", help="Ask the service until every job has ended, so long at most: 30m.")
+    ] = "",
+    as_json: verdicts.JsonOption = False,
+    junit: verdicts.JunitOption = None,
+    markdown: verdicts.MarkdownOption = None,
+    verbose: verdicts.VerboseOption = False,
+) -> None:
+    """Judge what is written in one or many run folders, again and offline."""
+    files = (as_json, junit, markdown)
+    expected = verdicts.read_known(known or [])
+    paths = verdicts.find(run or [runfolder.LATEST])
+    asked = verdicts.Asked(gate, expected, strict, *files, baseline, verbose, ack_wait, max_deliver)
+    if wait:
+        _wait_for_ends(paths, _seconds(wait), asked)
+    raise typer.Exit(verdicts.deliver(paths, asked))
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if match is None:
+        raise RefusedError(f"--wait={text!r}: is a time such as 90s, 30m or 1h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _wait_for_ends(paths: Sequence[Path], seconds: float, asked: verdicts.Asked) -> None:
+    """Ask the service about the jobs of a run until all have ended, and keep what it says in the run folder."""
+    case = verdicts.case_of(paths, asked)
+    jobs = {number for number in case.history.jobs if not _has_ended(case, number)}
+    if not jobs:
+        return
+    where = target.find(os.environ, Path.cwd())
+    if not where.token:
+        say("second witness missing: no token; judging what is there")
+        return
+    service = Service(where)
+    service.probe()
+    watch = JobWatch(service, RunFolder(paths[-1]).jobs, (where.token,), every=min(_EVERY, seconds))
+    watch.follow(jobs)
+    watch.start()
+    say(f"waiting up to {seconds:g} s for the end of {', '.join(f'job {job}' for job in sorted(jobs))}")
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        details = watch.details()
+        if all(job in details and details[job].is_final for job in jobs):
+            break
+        time.sleep(0.2)
+    watch.finish(settle=2.0)
+    for job, reason in watch.trouble().items():
+        say(f"nothing is known of job {job} just now: {reason}")
+
+
+def _has_ended(case: Case, job: int) -> bool:
+    witness = case.facts.witnesses.get(job)
+    return witness is not None and witness.detail.is_final
+
+
+@app.command()
+def explain(
+    words: Annotated[
+        list[str], typer.Argument(metavar="[RUN] TASK", help="TASK: job/sequence, sequence, image id or file name.")
+    ],
+    ack_wait: Annotated[float | None, typer.Option(min=0.001, help="What the service is set to, in seconds.")] = None,
+    max_deliver: Annotated[int | None, typer.Option(min=1, help="What the service is set to.")] = None,
+) -> None:
+    """Tell one task's whole story in order: handed out, struck, came back, answered, counted."""
+    *run, wanted = words
+    if len(run) > 1:
+        raise RefusedError(f"explain takes a run and a task, not {' '.join(words)!r}")
+    asked = verdicts.Asked(ack_wait=ack_wait, max_deliver=max_deliver)
+    case = verdicts.case_of(verdicts.find(run or [runfolder.LATEST]), asked)
+    for number, task in enumerate(report.find(case, wanted)):
+        print("\n".join(["", *report.tell(case, task)][not number :]))  # noqa: T201  a result

@@ -1,0 +1,398 @@
+"""Forecast a run from its settings and its load: what will strike, what comes back, what is used up, how long it takes.
+
+The worker is taken to load faster than it works, and so to hold as many tasks as it may: what is lost is rather less.
+Leases that expire while they are held come on top, and AMI_TEST_MAX_FAULTS takes off, where it is reached. Crashes and
+transient errors are taken per batch; a worker whose loop function takes a whole job is struck more rarely.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from ami_fault_site.faults import Effect, Trigger
+from ami_fault_site.settings import Settings
+
+ASSUMED_MAX_DELIVER = 2
+"""The service's own default, taken where nobody says what it is set to."""
+
+MOST_OUT = 1000
+"""Tasks of a job that the service lets be out at a time (max_ack_pending)."""
+
+NEGLIGIBLE = 0.01
+"""Expected number of tasks that may be called none."""
+
+RATE_FIELDS = {
+    Effect.CRASH: "worker_crash_rate",
+    Effect.TRANSIENT: "transient_error_rate",
+    Effect.NETWORK: "network_error_rate",
+    Effect.IMAGE_404: "image_404_rate",
+    Effect.CORRUPT: "corrupt_image_rate",
+}
+"""Which setting holds the rate of which fault."""
+
+_EMPTY_FETCH = 0.5  # s that the service waits for a task before it says that there is none
+_MOST_DELIVERIES = 100  # beyond that, raising max_deliver is no advice
+_ALMOST_ALWAYS = 0.99  # a rate of 1 at each call would mean calls without end
+
+
+class LoadError(ValueError):
+    """Everything that is wrong with a load, one problem a line."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Load:
+    """The job and the worker that a run will have. The worker's defaults are the real worker's.
+
+    `images` 1 to 1,000,000; `batch` tasks a fetch, 1 to 10,000; `workers` loader subprocesses, 0 to 64, 0 loads
+    serially; `prefetch` batches that each of them fetches ahead, 1 to 100. `ack_wait` (s) and `max_deliver` (1 to
+    1000) are the service's; None takes them from the settings, and if they are not there either they are unknown.
+    `seconds_an_image` is the models' time, 0 if unknown; `idle_sleep` (s) passes between the polls of an idle worker;
+    `restart_delay` (s) and `max_restarts` are the supervisor's.
+    `named` says how many of the images in AMI_TEST_PERMANENT_ERROR_IMAGES the job has, None if unknown.
+    Raises LoadError.
+    """
+
+    images: int
+    batch: int
+    prefetch: int = 4
+    workers: int = 4
+    ack_wait: float | None = None
+    max_deliver: int | None = None
+    seconds_an_image: float = 0.0
+    restart_delay: float = 5.0
+    max_restarts: int = 50
+    idle_sleep: float = 5.0
+    named: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check everything, so that all problems are told at once."""
+        problems = [*self._counts(), *self._durations()]
+        if problems:
+            raise LoadError(problems)
+
+    def _counts(self) -> Iterator[str]:
+        bounds = {
+            "images": (1, 1_000_000),
+            "batch": (1, 10_000),
+            "prefetch": (1, 100),
+            "workers": (0, 64),
+            "max_deliver": (1, 1000),
+            "max_restarts": (0, 1_000_000),
+            "named": (0, self.images),
+        }
+        for name, (least, most) in bounds.items():
+            value = getattr(self, name)
+            if value is None and name in ("max_deliver", "named"):
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                yield f"{name}={value!r}: is a whole number from {least} to {most}"
+
+    def _durations(self) -> Iterator[str]:
+        for name in ("seconds_an_image", "restart_delay", "idle_sleep"):
+            if not 0.0 <= (value := getattr(self, name)) < math.inf:
+                yield f"{name}={value!r}: is a number of seconds, 0 or more"
+        if self.ack_wait is not None and not 0.0 < self.ack_wait < math.inf:
+            yield f"ack_wait={self.ack_wait!r}: is a number of seconds above 0"
+
+    @property
+    def held(self) -> int:
+        """How many tasks the worker holds at most: (workers x prefetch + 1) x batch.
+
+        Each loader keeps `prefetch` batches ready while the loop is busy with one more; a serial worker has that one
+        only. Never more than the job has, nor than the service lets be out. When the process dies, or an exception
+        leaves the task loop, all of them stay unanswered.
+        """
+        return min((self.workers * self.prefetch + 1) * self.batch, self.images, MOST_OUT)
+
+    @property
+    def held_seconds(self) -> float:
+        """How long (s) a task is held at most until its turn is over: held x seconds_an_image, without posting.
+
+        If ack_wait is shorter, the service hands the task out again although the worker is still going to answer it.
+        """
+        return self.held * self.seconds_an_image
+
+    @property
+    def batches(self) -> int:
+        """In how many batches the job is handed out at first."""
+        return math.ceil(self.images / min(self.batch, MOST_OUT))
+
+    @property
+    def batches_held(self) -> int:
+        """How many batches the worker holds at most: one strike takes them all."""
+        return math.ceil(self.held / min(self.batch, MOST_OUT))
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """How often a fault is expected to strike: `rate` x `chances`; `never` is the chance that it does not at all.
+
+    `chances` counts what could be struck: batches that reach the task loop, API calls, or images. A missing or damaged
+    image is counted once: it is so for the whole run, and strikes again whenever it is handed out again.
+    """
+
+    effect: Effect
+    trigger: Trigger
+    rate: float
+    chances: float
+    expected: float
+    never: float
+
+
+@dataclass(frozen=True)
+class Calls:
+    """How many API calls of each kind a run is expected to make: polls for jobs, fetches of tasks, posts of results."""
+
+    polls: float
+    tasks: float
+    results: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What to expect of a run. `load` has the service's parameters filled in from the settings; None is unknown.
+
+    `max_deliver` is assumed where `load.max_deliver` is None. `unanswered` counts how often a task is handed out and
+    not answered, `exhausted` the tasks that are never answered, all their deliveries being used up; both by our own
+    faults alone. With `enough_deliveries` less than 0.01 are exhausted; None if even 100 are not enough.
+    `least_seconds` is the time that a run takes at least, on average; a lucky one may take less. `nothing_fires` the
+    chance that no fault strikes at all.
+    """
+
+    settings: Settings
+    load: Load
+    max_deliver: int
+    faults: tuple[Expectation, ...]
+    calls: Calls
+    unanswered: float
+    exhausted: float
+    enough_deliveries: int | None
+    least_seconds: float
+    nothing_fires: float
+
+
+def forecast(settings: Settings, load: Load) -> Forecast:
+    """Say what to expect of a run with these settings and this load."""
+    load = replace(
+        load,
+        ack_wait=settings.ack_wait if load.ack_wait is None else load.ack_wait,
+        max_deliver=settings.max_deliver if load.max_deliver is None else load.max_deliver,
+    )
+    if settings.max_faults == 0:
+        settings = _without(settings, *Effect)
+    course = _course(settings, load)
+    return Forecast(
+        settings=settings,
+        load=load,
+        max_deliver=_max_deliver(load),
+        faults=tuple(_expectations(settings, load, course)),
+        calls=course.calls,
+        unanswered=math.fsum(each.lost for each in course.generations),
+        exhausted=course.generations[-1].lost,
+        enough_deliveries=_enough_deliveries(settings, load),
+        least_seconds=course.least_seconds,
+        nothing_fires=_nothing_fires(settings, load),
+    )
+
+
+@dataclass(frozen=True)
+class _Generation:
+    """All deliveries that are the n-th of their task: batches, and how many reach the loop; tasks that are lost."""
+
+    batches: float
+    rolled: float
+    strikes: float
+    failed_posts: float
+    lost: float
+
+    @property
+    def losses(self) -> float:
+        """How often something is lost, each time the tasks of one batch or of all that are held."""
+        return self.strikes + self.failed_posts
+
+    @property
+    def loses(self) -> float:
+        """The chance that anything is lost, as rare events are distributed."""
+        return -math.expm1(-self.losses)
+
+
+@dataclass(frozen=True)
+class _Course:
+    """How a run goes on average: its generations, its calls, and the least time that it takes in seconds."""
+
+    generations: tuple[_Generation, ...]
+    calls: Calls
+    least_seconds: float
+
+    @property
+    def rolled(self) -> float:
+        return math.fsum(each.rolled for each in self.generations)
+
+
+def _course(settings: Settings, load: Load) -> _Course:
+    """Return how a run goes.
+
+    On average it takes at least as long as the worker is busy, and at least ack_wait for each generation that loses
+    something and comes back, times the chance of that: an unanswered task comes back exactly ack_wait after it was
+    handed out, while other work may go on. What the last delivery loses does not come back; an unknown ack_wait is 0.
+    """
+    generations = tuple(islice(_generations(settings, load), _max_deliver(load)))
+    ack_wait = load.ack_wait or 0.0
+    busy = _busy_seconds(settings, load, generations)
+    calls = _calls(settings, load, generations, _idle_seconds(ack_wait, generations, busy))
+    return _Course(generations, calls, max(busy, ack_wait * math.fsum(each.loses for each in generations[:-1])))
+
+
+def _generations(settings: Settings, load: Load) -> Iterator[_Generation]:
+    """Yield what is handed out for the first time, for the second time, and so on.
+
+    Each is what the one before it has lost, and what was lost together comes back together, as a queue of its own of
+    so many batches (`arriving` counts the queues by their length). Of the batches waiting in a queue the first reaches
+    the loop and is struck with the probability s; with it go those held behind it, at most `window` in all. Otherwise
+    its post fails with the network error rate and is never repeated: it comes back alone, for the service has not seen
+    it. In a long job q = s w / (1 + s (w - 1)) of the tasks are lost to strikes, w being the window; were it the same
+    at each delivery, N q^M would be used up, but a queue that is shorter than the window loses less.
+
+    Exact for a serial worker. With loaders, a failed fetch makes them hold less, the last batch is smaller than the
+    others, and what comes back may mix with other work. Against the same worker and queue played through, with every
+    profile, it is within a fifth for what strikes and what is lost, within a quarter for what is used up after 2
+    deliveries, and within a factor of 3 for what is used up after 4.
+    """
+    strike = min(1.0, settings.worker_crash_rate + settings.transient_error_rate)
+    number = load.batches
+    window = load.batches_held
+    arriving = [*[0.0] * number, 1.0]
+    while True:
+        batches = math.fsum(length * queues for length, queues in enumerate(arriving))
+        lost = [0.0] * (window + 1)
+        rolled = 0.0
+        for waiting in range(len(arriving) - 1, 0, -1):
+            reached = arriving[waiting]
+            gone = min(window, waiting)
+            lost[gone] += strike * reached
+            arriving[waiting - gone] += strike * reached
+            arriving[waiting - 1] += (1 - strike) * reached
+            rolled += reached
+        failed_posts = settings.network_error_rate * (1 - strike) * rolled
+        lost[1] += failed_posts
+        tasks = math.fsum(length * queues for length, queues in enumerate(lost)) * load.images / number
+        yield _Generation(batches, rolled, strike * rolled, failed_posts, tasks)
+        arriving = lost
+
+
+def _busy_seconds(settings: Settings, load: Load, generations: tuple[_Generation, ...]) -> float:
+    """Return the seconds for each image that gets through the loop, and the restart delay for each expected crash."""
+    through = math.fsum(each.rolled - each.strikes for each in generations) * load.images / load.batches
+    crashes = settings.worker_crash_rate * math.fsum(each.rolled for each in generations)
+    return through * load.seconds_an_image + min(crashes, load.max_restarts) * load.restart_delay
+
+
+def _idle_seconds(ack_wait: float, generations: tuple[_Generation, ...], busy: float) -> float:
+    """Estimate how long the worker has nothing to do and polls, waiting for what comes back.
+
+    Each generation that loses something is waited for; only from the first there is work left that is done meanwhile:
+    what follows its last loss, one part in losses + 1.
+    """
+    idle = 0.0
+    for generation in generations[:-1]:
+        meanwhile = 0.0 if idle else busy / (generation.losses + 1)
+        idle += generation.loses * max(0.0, ack_wait - meanwhile)
+    return idle
+
+
+def _calls(settings: Settings, load: Load, generations: tuple[_Generation, ...], idle: float) -> Calls:
+    """Estimate the API calls; a failed poll or fetch is made again, 1 / (1 - network error rate) times in all.
+
+    Results: one post for each batch that gets through the loop. Tasks: one for each batch handed out, and an empty one
+    for each loader at the end. Polls: one to begin with, one after each strike, and one whenever every loader has
+    failed to fetch. An idle worker polls every idle_sleep + 0.5 s, and unless that fails each loader fetches once.
+    """
+    loaders, rate = max(load.workers, 1), min(settings.network_error_rate, _ALMOST_ALWAYS)
+    tries = 1 / (1 - rate)
+    strikes = math.fsum(each.strikes for each in generations)
+    fetches = (math.fsum(each.batches for each in generations) + loaders) * tries
+    polls = (1 + strikes + rate * fetches / loaders) * tries
+    idle_polls = idle / (load.idle_sleep + _EMPTY_FETCH)
+    results = math.fsum(each.rolled for each in generations) - strikes
+    return Calls(polls + idle_polls, fetches + idle_polls * (1 - rate) * loaders, results)
+
+
+def _expectations(settings: Settings, load: Load, course: _Course) -> Iterator[Expectation]:
+    """Yield each fault that is set. `never` is (1 - rate)^chances, with the chances of a run without this fault."""
+    for effect, rate in ((Effect.CRASH, settings.worker_crash_rate), (Effect.TRANSIENT, settings.transient_error_rate)):
+        if rate:
+            never = math.pow(1 - rate, _course(_without(settings, effect), load).rolled)
+            yield Expectation(effect, Trigger.RATE, rate, course.rolled, rate * course.rolled, never)
+    rate = settings.network_error_rate
+    if rate:
+        chances = _eligible(settings, course.calls)
+        never = math.pow(1 - rate, _eligible(settings, _course(_without(settings, Effect.NETWORK), load).calls))
+        yield Expectation(Effect.NETWORK, Trigger.RATE, rate, chances, rate * chances, never)
+    yield from _image_expectations(settings, load)
+
+
+def _image_expectations(settings: Settings, load: Load) -> Iterator[Expectation]:
+    """Yield the faults of images. A missing image is never opened; one that is named permanent is never rolled for."""
+    named = _named(settings, load)
+    others = load.images - named
+    missing, corrupt = settings.image_404_rate, settings.corrupt_image_rate
+    if missing:
+        yield Expectation(Effect.IMAGE_404, Trigger.RATE, missing, others, missing * others, (1 - missing) ** others)
+    if corrupt:
+        opened, never = others * (1 - missing), (1 - (1 - missing) * corrupt) ** others
+        yield Expectation(Effect.CORRUPT, Trigger.RATE, corrupt, opened, corrupt * opened, never)
+    if settings.permanent_error_images:
+        yield Expectation(Effect.IMAGE_404, Trigger.PERMANENT, 1.0, named, named, 0.0 if named else 1.0)
+
+
+def _nothing_fires(settings: Settings, load: Load) -> float:
+    """Return the chance that no fault strikes: the product of (1 - rate)^chances, all draws being independent.
+
+    The chances are those of a run without a fault: every batch reaches the loop once, is fetched and posted once, the
+    job is polled for once, each loader ends with an empty fetch. More calls are made while the job comes to its end,
+    so it is rather less. Named images count if the job is known to have one: then it is 0.
+    """
+    if settings.permanent_error_images and load.named:
+        return 0.0
+    calm = _course(_without(settings, *Effect), load)
+    others = load.images - _named(settings, load)
+    batch = 1 - min(1.0, settings.worker_crash_rate + settings.transient_error_rate)
+    image = (1 - settings.image_404_rate) * (1 - settings.corrupt_image_rate)
+    calls = _eligible(settings, calm.calls)
+    return math.prod((math.pow(batch, calm.rolled), math.pow(1 - settings.network_error_rate, calls), image**others))
+
+
+def _enough_deliveries(settings: Settings, load: Load) -> int | None:
+    """Return the smallest max_deliver with which less than 0.01 tasks are used up; None if even 100 is not enough."""
+    for number, generation in enumerate(islice(_generations(settings, load), _MOST_DELIVERIES), start=1):
+        if generation.lost < NEGLIGIBLE:
+            return number
+    return None
+
+
+def _eligible(settings: Settings, calls: Calls) -> float:
+    """Count the calls that may be struck: where only some jobs may, a poll belongs to none of them."""
+    return calls.tasks + calls.results + (0.0 if settings.jobs else calls.polls)
+
+
+def _named(settings: Settings, load: Load) -> int:
+    """Return how many images of the job are named permanent; all that are named, if nobody knows."""
+    return min(len(settings.permanent_error_images), load.images if load.named is None else load.named)
+
+
+def _max_deliver(load: Load) -> int:
+    return ASSUMED_MAX_DELIVER if load.max_deliver is None else load.max_deliver
+
+
+def _without(settings: Settings, *effects: Effect) -> Settings:
+    """Return the settings with these faults off; with missing images off, none is named either."""
+    named = () if Effect.IMAGE_404 in effects else settings.permanent_error_images
+    rates = {RATE_FIELDS[effect]: 0.0 for effect in effects}
+    return replace(settings, permanent_error_images=named, **rates)  # type: ignore[arg-type]

@@ -1,0 +1,220 @@
+"""What a report holds, as plain data: whatever shows it needs nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NOT_JUDGED = ("unknown", "vacuous", "not-applicable")
+"""The states of a check that has come to no judgement."""
+
+
+@dataclass(frozen=True)
+class NamedTask:
+    """A task by its names; `published` is in nanoseconds, and tells the tasks of a retried job from the first."""
+
+    job: int
+    sequence: int
+    image: str
+    image_id: str
+    published: int
+
+    def __str__(self) -> str:
+        """Name it as `ami-fault explain` takes it, with the image behind."""
+        return f"{self.job}/{self.sequence} ({self.image})" if self.image else f"{self.job}/{self.sequence}"
+
+
+@dataclass(frozen=True)
+class ToldFinding:
+    """What one check says. `is_gated` is whether its failure decides the exit code, `known` why it was expected.
+
+    `evidence` are lines of ledger files under the run's folder, as file:line.
+    """
+
+    check: str
+    group: str
+    whose: str
+    status: str
+    text: str
+    meaning: str
+    is_safety: bool
+    is_gated: bool
+    judged: int
+    known: str
+    tasks: tuple[NamedTask, ...]
+    evidence: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def fails(self) -> bool:
+        """Whether it is a failure that nobody had expected."""
+        return self.status == "fail" and not self.known
+
+
+@dataclass(frozen=True)
+class FaultRow:
+    """One kind of fault: how often it was set to strike (in each run), could have struck, and struck."""
+
+    effect: str
+    set_rates: tuple[float, ...]
+    eligible: int
+    injected: int
+    observed_rate: float | None
+
+
+@dataclass(frozen=True)
+class OrganicExit:
+    """An end of the worker's own making, with the last lines of its output."""
+
+    run: str
+    incarnation: int
+    exit: str
+    last_words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WorkerFigures:
+    """The lives of the worker: those that a supervisor numbered, and those that nobody supervised."""
+
+    incarnations: int
+    injected_exits: int
+    organic_exits: tuple[OrganicExit, ...]
+    unsupervised: int
+    unsupervised_crashes: int
+
+
+@dataclass(frozen=True)
+class TaskFigures:
+    """What became of the tasks, in numbers.
+
+    `total` are those that anything is known of, `taken_by_others` those of `still_out` that another worker has.
+    `fates` and `marks` are counted by name, `exhausted_by` says by whose doing deliveries were used up.
+    """
+
+    total: int
+    handed_out: int
+    answered: int
+    answered_with_error: int
+    came_back: int
+    unheard: int
+    still_out: int
+    taken_by_others: int
+    fates: dict[str, int]
+    marks: dict[str, int]
+    exhausted_by: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How long unanswered tasks took to come back, in seconds from receipt to receipt on one clock."""
+
+    redeliveries: int
+    median_seconds: float | None
+    slowest_seconds: float | None
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """Our counts of a job beside the service's own, None where it gave none.
+
+    A job that was filled anew has a row for each filling, and the service's counts stand in the last. `elsewhere` are
+    deliveries that others got, `missing` says why the service could not be asked.
+    """
+
+    job: int
+    filling: int
+    is_last: bool
+    tasks: int
+    answered: int
+    with_error: int
+    unheard: int
+    elsewhere: int
+    status: str
+    processed: int | None
+    failed: int | None
+    remaining: int | None
+    given_up: int
+    missing: str
+    errors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ParameterRow:
+    """How the service is set, as far as that is known, and where it was learnt."""
+
+    name: str
+    value: float | None
+    unit: str
+    source: str
+
+    def __str__(self) -> str:
+        """Say it with its source, or that it is not known."""
+        if self.value is None:
+            return f"{self.name} unknown"
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.name} {self.value:g}{unit} ({self.source})"
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One run folder.
+
+    `path` is its whole path and `near` the same seen from here; `name` tells it from others in the same report, ""
+    if it is alone; `typed` is how a command takes it, and `again` the line that does the same run again.
+    """
+
+    path: str
+    near: str
+    name: str
+    typed: str
+    seed: int
+    profile: str
+    outcome: str
+    again: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a rendering shows. `status` is the verdict in one word, `headline` in one sentence."""
+
+    headline: str
+    status: str
+    code: int
+    outcome: str
+    gate: str
+    strict: bool
+    nothing_fired: bool
+    runs: tuple[RunRow, ...]
+    findings: tuple[ToldFinding, ...]
+    worker: WorkerFigures
+    faults: tuple[FaultRow, ...]
+    kinds: dict[str, int]
+    withheld: dict[str, int]
+    tasks: TaskFigures
+    recovery: Recovery
+    jobs: tuple[JobRow, ...]
+    parameters: tuple[ParameterRow, ...]
+    ledger_problems: tuple[str, ...]
+    next: tuple[str, ...]
+
+    def finding(self, check: str) -> ToldFinding | None:
+        """Return what a check says, None if it was not carried out."""
+        return next((one for one in self.findings if one.check == check), None)
+
+    def parameter(self, name: str) -> float | None:
+        """Return how the service is set, None if that is not known."""
+        return next((one.value for one in self.parameters if one.name == name), None)
+
+    @property
+    def failures(self) -> tuple[ToldFinding, ...]:
+        """The unexpected failures that decide the exit code."""
+        return tuple(one for one in self.findings if one.fails and one.is_gated)
+
+    @property
+    def ungated(self) -> tuple[ToldFinding, ...]:
+        """The unexpected failures that do not, because of the gate."""
+        return tuple(one for one in self.findings if one.fails and not one.is_gated)
+
+    @property
+    def known(self) -> tuple[ToldFinding, ...]:
+        """The failures that were expected."""
+        return tuple(one for one in self.findings if one.status == "fail" and one.known)

@@ -1,0 +1,146 @@
+"""Count what a report tells in numbers: lives, faults, tasks, recoveries, ours beside the service's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from statistics import median
+
+from ami_fault_site.faults import Effect
+from ami_fault_site.forecast import RATE_FIELDS
+from ami_fault_site.history import Life
+from ami_fault_site.report.contents import (
+    FaultRow,
+    JobRow,
+    OrganicExit,
+    ParameterRow,
+    Recovery,
+    TaskFigures,
+    WorkerFigures,
+)
+from ami_fault_site.supervisor import exit_text
+from ami_fault_site.verdict.accounts import Account
+from ami_fault_site.verdict.case import Case
+from ami_fault_site.verdict.facts import JobWitness
+from ami_fault_site.verdict.fates import Fate
+from ami_fault_site.verdict.lives import HowEnded
+
+
+def worker_figures(case: Case) -> WorkerFigures:
+    """Count the worker's lives and how they ended."""
+    lives = [life for _, life in sorted(case.history.lives.items()) if life.number > 0]
+    alone = [holder for holder in case.lives.all() if holder.key[2] < 0]
+    return WorkerFigures(
+        incarnations=len(lives),
+        injected_exits=sum(life.kind == "injected" for life in lives),
+        organic_exits=tuple(_organic(life) for life in lives if life.kind == "organic"),
+        unsupervised=len(alone),
+        unsupervised_crashes=sum(holder.how is HowEnded.CRASHED for holder in alone),
+    )
+
+
+def _organic(life: Life) -> OrganicExit:
+    text = "nobody knows how" if life.code is None else exit_text(life.code)
+    return OrganicExit(life.run, life.number, text, tuple(life.last_words))
+
+
+def fault_rows(case: Case) -> tuple[FaultRow, ...]:
+    """Say of each kind of fault that was set or struck how often it did."""
+    rows = []
+    for effect in Effect:
+        rates = {float(getattr(settings, RATE_FIELDS[effect])) for settings in case.facts.settings} or {0.0}
+        injected = case.history.injected[effect.value]
+        if max(rates) or injected:
+            eligible, observed = case.history.eligible[effect.value], case.history.observed_rate(effect)
+            rows.append(FaultRow(effect.value, tuple(sorted(rates)), eligible, injected, observed))
+    return tuple(rows)
+
+
+_COUNTED = (
+    "total", "handed_out", "answered", "answered_with_error", "came_back", "unheard", "still_out", "taken_by_others",
+)  # fmt: skip
+
+
+def task_figures(case: Case) -> TaskFigures:
+    """Count what became of the tasks."""
+    counts: Counter[str] = Counter()
+    fates, marks, exhausted = Counter[Fate](), Counter[str](), Counter[str]()
+    for task in case.tasks():
+        fated, times, is_answered = case.fates.of(task), task.handed_out, task.is_answered
+        fates[fated.fate] += 1
+        marks.update(mark.value for mark in fated.marks)
+        exhausted[fated.whose.value] += fated.fate is Fate.EXHAUSTED
+        counts["total"] += 1
+        counts["handed_out"] += times > 0
+        counts["came_back"] += times > 1
+        counts["answered"] += is_answered
+        counts["answered_with_error"] += is_answered and task.has_error
+        is_out = not is_answered and not task.is_unheard
+        counts["unheard"] += not is_answered and not is_out
+        counts["still_out"] += is_out
+        counts["taken_by_others"] += is_out and fated.fate is Fate.TAKEN_ELSEWHERE
+    fates[Fate.NEVER_DELIVERED] += sum(case.fates.never_delivered(stream) for stream in case.streams.all)
+    return TaskFigures(
+        **{name: counts[name] for name in _COUNTED},
+        fates={fate.value: fates[fate] for fate in Fate if fates[fate]},
+        marks=dict(sorted(marks.items())),
+        exhausted_by={name: number for name, number in sorted(exhausted.items()) if number},
+    )
+
+
+def recovery(case: Case) -> Recovery:
+    """Measure how long tasks without an accepted answer took to come back, where one clock saw both receipts.
+
+    When in between the service gave an answer up is on no clock of ours.
+    """
+    seconds = []
+    for task in case.tasks():
+        for lease in task.leases if len(task.leases) > 1 else ():
+            after = task.lease(lease.delivery + 1)
+            if after is None or not (lease.is_seen and after.is_seen) or any(post.is_accepted for post in lease.posts):
+                continue
+            if case.ends.clock(lease) == case.ends.clock(after):
+                seconds.append(after.received - lease.received)
+    if not seconds:
+        return Recovery(0, None, None)
+    return Recovery(len(seconds), median(seconds), max(seconds))
+
+
+def job_rows(case: Case) -> tuple[JobRow, ...]:
+    """Set ours beside the service's, job by job; one that handed nothing out is told if the service was asked of it."""
+    fillings: Counter[int] = Counter()
+    rows = []
+    for account in case.fates.accounts:
+        fillings[account.stream.job] += 1
+        rows.append(_job_row(case, account, fillings[account.stream.job]))
+    for job, witness in sorted(case.facts.witnesses.items()):
+        if job not in fillings:
+            rows.append(JobRow(job, 1, True, 0, 0, 0, 0, 0, *_service_counts(witness), "", witness.detail.errors))
+    return tuple(sorted(rows, key=lambda row: (row.job, row.filling)))
+
+
+def _job_row(case: Case, account: Account, filling: int) -> JobRow:
+    stream = account.stream
+    witness = stream.witness if stream.is_last else None
+    ours = (account.tasks, account.accepted, account.failed, account.open, stream.elsewhere)
+    missing = ""
+    errors: tuple[str, ...] = ()
+    if witness is not None:
+        errors = witness.detail.errors
+    elif stream.is_last:
+        why = case.history.unwitnessed.get(stream.job, "")
+        missing = why or case.facts.witness_missing or "the service was not asked"
+    return JobRow(stream.job, filling, stream.is_last, *ours, *_service_counts(witness), missing, errors)
+
+
+def _service_counts(witness: JobWitness | None) -> tuple[str, int | None, int | None, int | None, int]:
+    if witness is None:
+        return "", None, None, None, 0
+    detail = witness.detail
+    return detail.status, detail.processed, detail.failed, detail.remaining, witness.given_up
+
+
+def parameter_rows(case: Case) -> tuple[ParameterRow, ...]:
+    """Say how the service is set, and how we know."""
+    known = case.facts.parameters
+    values = (("ack_wait", known.ack_wait, "s"), ("max_deliver", known.max_deliver, ""))
+    return tuple(ParameterRow(name, value, unit, known.sources.get(name, "")) for name, value, unit in values)

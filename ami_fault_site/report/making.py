@@ -1,0 +1,85 @@
+"""Make a report: a judged case -> everything that a rendering shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ami_fault_site.history import Place
+from ami_fault_site.report import figures
+from ami_fault_site.report.advice import next_lines
+from ami_fault_site.report.again import run_rows
+from ami_fault_site.report.contents import NamedTask, Report, ToldFinding
+from ami_fault_site.report.ending import exit_code, standing
+from ami_fault_site.report.sentence import first_line
+from ami_fault_site.supervisor import Outcome
+from ami_fault_site.verdict.case import Case
+from ami_fault_site.verdict.terms import Finding, Gate, Status, Verdict
+
+
+def build(
+    case: Case,
+    verdict: Verdict,
+    runs: Sequence[Path],
+    *,
+    gate: Gate,
+    strict: bool,
+    outcome: Outcome | None,
+    code: int | None = None,
+) -> Report:
+    """Make the report on a case. `runs` are the folders that it was read from, in that order.
+
+    `outcome` is how the run ended that has just been supervised, None where nothing was run; it has a say in the exit
+    code. A `code` that is given takes its place.
+    """
+    if code is None:
+        code = exit_code(outcome, verdict, gate, strict)
+    report = Report(
+        headline="",
+        status=standing(code, verdict, gate).value,
+        code=code,
+        outcome=outcome.value if outcome is not None else "",
+        gate=gate.value,
+        strict=strict,
+        nothing_fired=verdict.nothing_fired,
+        runs=run_rows(case, runs),
+        findings=tuple(_told(case, finding, gate) for finding in verdict.findings),
+        worker=figures.worker_figures(case),
+        faults=figures.fault_rows(case),
+        kinds=dict(sorted(case.history.kinds.items())),
+        withheld=dict(sorted(case.history.withheld.items())),
+        tasks=figures.task_figures(case),
+        recovery=figures.recovery(case),
+        jobs=figures.job_rows(case),
+        parameters=figures.parameter_rows(case),
+        ledger_problems=case.facts.damage,
+        next=(),
+    )
+    return replace(report, headline=first_line(report), next=next_lines(report))
+
+
+def _told(case: Case, finding: Finding, gate: Gate) -> ToldFinding:
+    tasks = [case.history.tasks[key] for key in finding.tasks]
+    if finding.status is Status.FAIL:  # those first that are the doing of whoever is blamed
+        tasks.sort(key=lambda task: case.fates.of(task).whose is not finding.whose)
+    return ToldFinding(
+        check=finding.check.slug,
+        group=finding.check.group.value,
+        whose=finding.whose.value,
+        status=finding.status.value,
+        text=finding.text,
+        meaning=finding.check.meaning,
+        is_safety=finding.check.is_safety,
+        is_gated=gate is Gate.ALL or gate.value == finding.whose.value,
+        judged=finding.judged,
+        known=finding.known,
+        tasks=tuple(NamedTask(one.job, one.key[1], one.image, one.image_id, one.key[2]) for one in tasks),
+        evidence=tuple(ledger_line(place) for place in finding.evidence),
+        warnings=finding.warnings,
+    )
+
+
+def ledger_line(place: Place) -> str:
+    """Say where a line of a ledger stands, seen from the run's folder; with several runs the run's name comes first."""
+    return f"{place.run + '/' if place.run else ''}ledger/{place.file}:{place.line}"

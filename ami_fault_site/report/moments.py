@@ -1,0 +1,156 @@
+"""Say in words what happened to one delivery of a task, moment by moment, each with the line that tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ami_fault_site.faults import Effect, Site
+from ami_fault_site.history import Injection, Lease, Post, Ref, Task
+from ami_fault_site.verdict.case import Case
+from ami_fault_site.verdict.ends import End, How
+
+_IMAGE_FAULTS = {
+    Effect.IMAGE_404: "a fault struck: its image was answered 404",
+    Effect.CORRUPT: "a fault struck: its image was damaged",
+}
+_BATCH_FAULTS = {
+    Effect.CRASH: "a fault struck: its process crashed",
+    Effect.TRANSIENT: "a fault struck: a passing error left its batch",
+}
+_ENDS = {
+    How.DROPPED: "left unanswered when its worker ended",
+    How.EXPIRED: "its time was up",
+    How.ABANDONED: "given up",
+    How.STOPPED: "left unanswered",
+    How.HELD: "never answered",
+}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Something that happened: `at` in monotonic seconds of `clock`, None if only the order is known."""
+
+    clock: int
+    at: float | None
+    text: str
+    ref: Ref | None
+
+
+def moments_of(case: Case, task: Task, lease: Lease, before: Lease | None) -> list[Moment]:
+    """Return what is known of one delivery, in order; `before` is the last one before it that was seen."""
+    clock = case.ends.clock(lease) if lease.is_seen else -1
+    found = [*_receipt(case, task, lease, before), *_faults(case, task, lease)]
+    if lease.batch is not None:
+        found.append(_moment(case, lease.batch.process, lease.batch.began, "its batch began", lease.batch.ref))
+    for post in sorted(lease.posts, key=lambda one: one.sent):
+        found += _answer(case, task, lease, post)
+    found.sort(key=lambda one: (one.clock != clock, one.clock, one.at or 0.0, one.ref or (-1, 0)))
+    end = case.ends.of(task, lease)
+    told = {one.ref for one in found}
+    if end.how in _ENDS and not lease.posts and not (end.refs and set(end.refs) <= told):
+        found.append(Moment(clock, end.at, _said(end), end.refs[0] if end.refs else None))
+    return found
+
+
+def _moment(case: Case, process: int, at: float, text: str, ref: Ref) -> Moment:
+    return Moment(case.history.processes[process].clock, at, text, ref)
+
+
+def _receipt(case: Case, task: Task, lease: Lease, before: Lease | None) -> Iterator[Moment]:
+    if not lease.is_seen:
+        yield Moment(-1, None, f"delivery {lease.delivery}: nobody of ours has booked its receipt", None)
+        return
+    took = _how_long(case, lease, before)
+    what = f"delivery {lease.delivery} of job {task.job}, to {holder_name(case, lease)}"
+    left = f", {lease.left} left behind it" if lease.left else ""
+    yield _moment(case, lease.process, lease.received, f"{took}: {what}{left}", lease.ref)
+    for copy in lease.copies:
+        at = lease.received
+        yield Moment(case.ends.clock(lease), at, f"handed out once more: the very same delivery {lease.delivery}", copy)
+
+
+def _how_long(case: Case, lease: Lease, before: Lease | None) -> str:
+    """Say how long a task took to come back, if one clock saw both ends of that."""
+    if before is None:
+        return "handed out" if lease.delivery == 1 else "handed out again"
+    if case.ends.clock(before) != case.ends.clock(lease):
+        return f"came back, after delivery {before.delivery}; how long that took is on no single clock"
+    return f"came back {lease.received - before.received:.1f} s after delivery {before.delivery} was handed out"
+
+
+def holder_name(case: Case, lease: Lease) -> str:
+    """Name who received a delivery: the life of a worker, the process and the host."""
+    process = case.history.processes[lease.process]
+    life, own = case.lives.holder(lease.process).name, f"process {process.pid} on {process.host}"
+    return own if life == own else f"{life} ({own})"
+
+
+def _faults(case: Case, task: Task, lease: Lease) -> Iterator[Moment]:
+    for one in case.history.injections:
+        text = ""
+        if one.effect in _IMAGE_FAULTS and _is_of_image(task, lease, one):
+            text = f"{_IMAGE_FAULTS[one.effect]} ({one.kind})"
+        elif one.effect in _BATCH_FAULTS and (task.key, lease.delivery) in one.tasks:
+            text = f"{_BATCH_FAULTS[one.effect]} ({one.kind}, {one.phase} the batch)"
+        if text:
+            yield _moment(case, one.process, one.at, text, one.ref)
+
+
+def _is_of_image(task: Task, lease: Lease, one: Injection) -> bool:
+    """Say whether an image was struck for this delivery: the last of it that its process had received by then."""
+    if (one.image or one.subject) != task.image_id or one.process != lease.process or one.job not in (None, task.job):
+        return False
+    received = [other.received for other in task.leases if other.process == lease.process and other.received <= one.at]
+    return bool(received) and lease.received == max(received)
+
+
+def _answer(case: Case, task: Task, lease: Lease, post: Post) -> Iterator[Moment]:
+    error = post.errors.get(task.key[1])
+    what = "a success" if task.key[1] not in post.errors else f"an error{f': {error!r}' if error else ''}"
+    yield _moment(case, post.process, post.sent, f"answered: {what}", post.ref)
+    if lease.named and task.image_id:
+        yield _moment(case, post.process, post.sent, f"which was about image {lease.named}, not its own", post.ref)
+    struck = _that_struck(case, task, post) if post.struck else None
+    if struck is not None:
+        text = f"a fault struck: its post failed ({struck.kind})"
+        yield _moment(case, struck.process, struck.at, text, struck.ref)
+    if post.heard is not None and post.heard_ref is not None:
+        yield _moment(case, post.process, post.heard, _became(post), post.heard_ref)
+    else:
+        holder = case.lives.holder(post.process)
+        text = f"how that ended nobody has booked: {holder.how.value} while posting"
+        yield Moment(case.history.processes[post.process].clock, holder.end, text, holder.ref or post.ref)
+
+
+def _became(post: Post) -> str:
+    """Say what became of an answer."""
+    why = post.error or f"HTTP {post.status}"
+    if post.is_accepted:
+        return f"accepted by the service ({why})"
+    if post.struck:
+        return f"not sent, because of that ({why})"
+    if post.outcome == "unheard":
+        return f"nobody heard whether it arrived ({why})"
+    return f"refused by the service ({why})"
+
+
+def _that_struck(case: Case, task: Task, post: Post) -> Injection | None:
+    """Return the fault that a post suffered: booked in its process between its beginning and its end."""
+    last = post.heard_ref[1] if post.heard_ref is not None else post.ref[1]
+    found = [
+        one
+        for one in case.history.injections
+        if one.process == post.process
+        and one.site == Site.RESULT.value
+        and one.job in (None, task.job)
+        and post.ref[1] < one.ref[1] < last
+    ]
+    if len(found) > 1:  # posts of several threads; each fault is keyed on the smallest task of its post
+        least = min(other.key[1] for other in case.tasks() for lease in other.leases if post in lease.posts)
+        found = [one for one in found if one.subject == str(least)] or found
+    return found[0] if found else None
+
+
+def _said(end: End) -> str:
+    return f"{_ENDS[end.how]}: {end.cause}"

@@ -1,0 +1,174 @@
+"""Say how a lease ended, and through whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ami_fault_site.history import History, Lease, Post, Ref, Task
+from ami_fault_site.verdict.facts import Parameters
+from ami_fault_site.verdict.lives import Holder, HowEnded, Lives
+from ami_fault_site.verdict.terms import Whose
+
+
+class How(Enum):
+    """The ways in which a lease ends."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    INDETERMINATE = "indeterminate"  # a crash or no answer while posting
+    DROPPED = "dropped"  # a crash while holding
+    EXPIRED = "expired"  # ack_wait passed while held
+    ABANDONED = "abandoned"  # a live worker gave it up
+    UNSEEN = "unseen"  # reserved by an answer that got lost
+    STOPPED = "stopped"  # the operator ended the worker
+    HELD = "held"  # to the end of what is known
+
+
+@dataclass(frozen=True)
+class End:
+    """How a lease ended. `at` is in monotonic seconds of its process's clock, None if only the order is known."""
+
+    how: How
+    whose: Whose
+    cause: str
+    at: float | None = None
+    refs: tuple[Ref, ...] = ()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a fault that we injected ended it."""
+        return self.whose is Whose.BUDGET
+
+
+_ACCEPTED = End(How.ACCEPTED, Whose.SERVICE, "its answer was accepted")
+_REFUSED_FROM, _SERVICE_FROM = 400, 500
+_POST_BEGINS = 1.0  # seconds after its batch by which a post has begun, if a later batch's has
+_SETUP_STATUSES = (401, 403)
+
+
+class Ends:
+    """How each lease in a history ended."""
+
+    def __init__(self, history: History, lives: Lives, parameters: Parameters) -> None:
+        self._history = history
+        self._lives = lives
+        self._parameters = parameters
+        self._last_posted = self._find_last_posted()
+        self._made: dict[tuple[object, ...], End] = {}  # what ended many leases at once is one thing
+
+    def of(self, task: Task, lease: Lease) -> End:
+        """Return how a lease ended, and by whose doing."""
+        for post in lease.posts:
+            if post.outcome == "accepted":
+                return _ACCEPTED
+        if lease.posts:
+            return self._of_post(max(lease.posts, key=lambda post: (post.is_open, post.sent)))
+        if not lease.is_seen:
+            return End(How.UNSEEN, Whose.SERVICE, "no worker of ours has booked its receipt")
+        return self._if_expired(task, lease, self._unanswered(task, lease))
+
+    def _end(self, how: How, whose: Whose, cause: str, at: float | None = None, refs: tuple[Ref, ...] = ()) -> End:
+        key = (how, whose, cause, at, refs)
+        return self._made.setdefault(key, End(how, whose, cause, at, refs))
+
+    def came_back(self, task: Task, lease: Lease) -> Lease | None:
+        """Return the next delivery of the task that a worker of ours received, None if there is none."""
+        if lease is task.leases[-1]:  # they stand in their order, and most are the last
+            return None
+        return next((one for one in task.leases if one.delivery > lease.delivery and one.is_seen), None)
+
+    def clock(self, lease: Lease) -> int:
+        """Return the clock that a lease's times are read on."""
+        return self._history.processes[lease.process].clock
+
+    def expired_while_held(self, task: Task, lease: Lease) -> bool:
+        """Say whether the task was handed out again while this lease was still held."""
+        after = None if lease is task.leases[-1] else self.came_back(task, lease)
+        if after is None or not lease.is_seen or self.clock(after) != self.clock(lease):
+            return False
+        sent = [post.sent for post in lease.posts]
+        held = self._unanswered(task, lease)
+        end = max(sent) if sent else held.at
+        if end is None and held.how is How.HELD:  # of whose end nothing is known: as long as it was heard of
+            end = self._lives.silent_since(self._lives.holder(lease.process))
+        return end is not None and after.received < end
+
+    def _of_post(self, post: Post) -> End:
+        refs = (post.ref,) if post.heard_ref is None else (post.ref, post.heard_ref)
+        if post.is_open:
+            return self._of_open(post, refs)
+        if post.outcome == "not-sent" or post.struck:
+            what = post.error or f"HTTP {post.status}"
+            return self._end(How.ABANDONED, Whose.BUDGET, f"an injected failure of its post ({what})", post.sent, refs)
+        if post.status in _SETUP_STATUSES:
+            whose = Whose.SETUP
+        else:
+            whose = Whose.SERVICE if post.status >= _SERVICE_FROM or post.status < _REFUSED_FROM else Whose.WORKER
+        return self._end(How.REFUSED, whose, f"the service refused its answer (HTTP {post.status})", post.heard, refs)
+
+    def _of_open(self, post: Post, refs: tuple[Ref, ...]) -> End:
+        if post.outcome == "unheard":
+            return self._end(
+                How.INDETERMINATE, Whose.SERVICE, f"no reply to its answer ({post.error})", post.heard, refs
+            )
+        holder = self._lives.holder(post.process)
+        whose = {HowEnded.CRASHED: Whose.BUDGET, HowEnded.DIED: Whose.WORKER}.get(holder.how, Whose.SETUP)
+        if holder.ref is not None:
+            refs = (*refs, holder.ref)
+        return self._end(How.INDETERMINATE, whose, f"{holder.how.value} while posting", holder.end, refs)
+
+    def _unanswered(self, task: Task, lease: Lease) -> End:
+        """Say how a lease ended for which nothing was ever posted."""
+        holder = self._lives.holder(lease.process)
+        if lease.batch is not None and lease.batch.ended is not None and not lease.batch.error:
+            posted = self._last_posted.get(lease.batch.process)
+            if posted is not None and posted > lease.batch.ended + _POST_BEGINS:
+                why = "the worker finished its batch and never posted it"
+                return self._end(How.ABANDONED, Whose.WORKER, why, lease.batch.ended, (lease.batch.ref,))
+        before, after = self._lives.passage(lease.process, lease.sent)
+        abort = self._lives.abort(holder, task.job, before, after)
+        if abort is not None:  # what a loader had asked for already may arrive a moment later
+            ours = abort.injection is not None
+            why = "an injected transient error" if ours else f"{abort.error} left the worker's task loop"
+            return self._end(How.ABANDONED, Whose.BUDGET if ours else Whose.WORKER, why, abort.at, (abort.ref,))
+        if after is not None:
+            return self._end(How.ABANDONED, Whose.WORKER, "the worker went on to its next poll without answering")
+        return self._with(holder)
+
+    def _if_expired(self, task: Task, lease: Lease, end: End) -> End:
+        """Call it expired if its time was up before it ended."""
+        if end.how not in (How.DROPPED, How.ABANDONED, How.HELD) or end.at is None:
+            return end
+        if end.how is How.ABANDONED and end.whose is Whose.WORKER:
+            return end
+        after = self.came_back(task, lease)
+        again = after is not None and self.clock(after) == self.clock(lease) and after.received < end.at
+        wait = self._parameters.ack_wait
+        if not again and (wait is None or end.at - lease.received <= wait):
+            return end
+        if end.how is How.HELD and not again:
+            return end
+        why = "it expired while a live worker held it"
+        return self._end(How.EXPIRED, Whose.SETUP, why, end.at, end.refs)
+
+    def _find_last_posted(self) -> dict[int, float]:
+        """Find when each process began its last batch that was posted: posts leave in the order of their batches."""
+        found: dict[int, float] = {}
+        for task in self._history.tasks.values():
+            for lease in task.leases:
+                if lease.batch is not None and lease.posts:
+                    process = lease.batch.process
+                    found[process] = max(found.get(process, 0.0), lease.batch.began)
+        return found
+
+    def _with(self, holder: Holder) -> End:
+        """Say how a lease ends that its holder takes along. One that died by itself did so after its last event."""
+        refs = () if holder.ref is None else (holder.ref,)
+        if holder.how is HowEnded.CRASHED:
+            return self._end(How.DROPPED, Whose.BUDGET, holder.how.value, holder.end, refs)
+        if holder.how is HowEnded.DIED:
+            return self._end(How.DROPPED, Whose.WORKER, holder.how.value, self._lives.silent_since(holder), refs)
+        if holder.how is HowEnded.STOPPED:
+            return self._end(How.STOPPED, Whose.SETUP, holder.how.value, holder.end, refs)
+        return self._end(How.HELD, Whose.WORKER, holder.how.value, holder.end, refs)
