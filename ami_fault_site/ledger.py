@@ -258,6 +258,8 @@ class Reader:
                         continue
                     if event.sequence != sequence + 1:
                         self._miss(path, line, sequence, event.sequence)
+                        if event.sequence <= sequence:
+                            continue  # it has been read
                     sequence = event.sequence
                     yield event
         finally:

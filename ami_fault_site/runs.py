@@ -85,6 +85,23 @@ def read(paths: Sequence[Path], overrides: Overrides = Overrides()) -> tuple[His
     return history, _facts(history, settings, merged, damage, overrides)
 
 
+def gaps(history: History) -> list[str]:
+    """Say what a ledger must have and has not, one thing a line: its supervisor's file, that file's end, anything."""
+    if not history.events:
+        return ["the ledger is empty: nothing was booked, or its files are gone"]
+    return [f"{run}/{what}" if run else what for run, what in history.unfinished()]
+
+
+def refuse_copies(folders: Sequence[Path]) -> None:
+    """Raise RunError if two folders hold one and the same ledger file: everything in it would be judged twice."""
+    owners: dict[str, Path] = {}
+    for folder in dict.fromkeys(path.resolve() for path in folders):
+        for path in sorted(RunFolder(folder).ledger.glob("*.jsonl")):
+            owner = owners.setdefault(path.name, folder)
+            if owner != folder:
+                raise RunError(f"RUN={str(folder)!r}: a copy of {str(owner)!r}: both hold the ledger {path.name}")
+
+
 def _merged(jobs: Sequence[_Job]) -> _Job:
     """Join what several runs kept of one job: the last word, and the log that misses nothing.
 

@@ -19,6 +19,7 @@ _LOG_LINES = 5000  # the most that Antenna gives; a job writes 19 to 25 an image
 _TIMEOUT = 10.0
 _UNAUTHORIZED = (401, 403)
 _FINAL_ROUNDS = 10
+_SETTLED, _UNSETTLED = "settled", "unsettled"  # the last snapshot of a job: whether nothing changed any more
 
 
 class ServiceError(Exception):
@@ -146,9 +147,9 @@ class JobWatch:
             before = self.details()
             time.sleep(settle)
             self._look_at_all("", deadline)
-            at_rest = self.details() == before
+            at_rest = not self._trouble and self.details() == before
         if settle:
-            self._look_at_all("settled" if at_rest else "unsettled", deadline)
+            self._look_at_all(_SETTLED if at_rest else _UNSETTLED, deadline)
         return self.details()
 
     def _look_at_all(self, why: str, deadline: float) -> None:
@@ -193,6 +194,8 @@ class JobWatch:
         asked = time.monotonic()
         raw = self._service.job(job, lines, self._timeout)
         seen = Seen(asked, time.monotonic(), job_detail(raw), raw)
+        if why == _SETTLED and not first and seen.detail != self._seen[job].detail:
+            why = _UNSETTLED  # it has moved after all
         self._seen[job] = seen
         if not self._consumer:
             logs = raw.get("logs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -248,3 +249,73 @@ def test_selftest_knows_its_trials_and_wants_a_new_folder(tmp_path: Path, capsys
     (tmp_path / "full" / "file").write_text("")
     assert main(["selftest", "--keep", "full"]) == 2
     assert capsys.readouterr().err == "ami-fault: --keep='full': is a folder that is new or empty\n"
+
+
+def test_runs_of_different_services_are_not_judged_as_one(
+    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (other,) = write(play(healthy(67)), tmp_path / "other").values()
+    for number, path in enumerate((other / "ledger").iterdir()):
+        text = path.read_text().replace('"target":"', '"target":"elsewhere.example')
+        path.with_name(f"{number}-{path.name}").write_text(text)
+        path.unlink()
+    assert main(["check", str(good), str(other)]) == 2
+    assert "judge them one by one, or say --same-service if that is one service" in capsys.readouterr().err
+
+
+def test_a_copy_of_a_run_is_not_judged_beside_it(
+    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(good, tmp_path / "copy")
+    assert main(["check", str(good), str(tmp_path / "copy")]) == 2
+    assert f"RUN={str(tmp_path / 'copy')!r}: a copy of {str(good)!r}: both hold the ledger " in capsys.readouterr().err
+    assert main(["check", str(good), "latest"]) == 0
+
+
+def test_a_run_without_its_supervisors_ledger_is_unknown(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (own,) = (path for path in (good / "ledger").glob("*.jsonl") if b'"began"' in path.read_bytes())
+    whole = own.read_bytes()
+    own.write_bytes(
+        b"".join(line for line in whole.splitlines(True) if b'"outcome"' not in line and b'"end"' not in line)
+    )
+    assert main(["check"]) == 3
+    assert (
+        "the supervisor has not booked the end of the run: it was killed, or the run goes on" in capsys.readouterr().out
+    )
+    own.unlink()
+    assert main(["check"]) == 3
+    assert "the supervisor's own ledger is missing" in capsys.readouterr().out
+
+
+def test_a_run_whose_ledger_is_gone_is_unknown_and_not_vacuous(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (good / "ledger").iterdir():
+        path.unlink()
+    assert main(["check"]) == 3
+    assert "the ledger is empty: nothing was booked, or its files are gone" in capsys.readouterr().out
+
+
+def test_a_line_that_stands_there_twice_is_damage_and_no_second_delivery(
+    good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = next(path for path in sorted((good / "ledger").glob("*.jsonl")) if b'"leases":[[' in path.read_bytes())
+    lines = file.read_bytes().splitlines(keepends=True)
+    doubled = [copy for line in lines for copy in ([line, line] if b'"leases":[[' in line else [line])]
+    file.write_bytes(b"".join(doubled))
+    assert main(["check"]) == 3
+    out = capsys.readouterr().out
+    assert "stands here again" in out
+    assert "FAIL" not in out
+
+
+def test_a_time_that_is_none_is_refused(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--ack-wait", "inf"]) == 2
+    assert "--ack-wait=inf: is a number of seconds above 0\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--junit", "--markdown"])
+def test_a_file_that_cannot_be_written_is_told_before_a_run_and_not_after_it(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--profile", "light", option, "no/such/file", "--", "true"]) == 2
+    assert f"{option}='no/such/file': cannot be written" in capsys.readouterr().err
+    assert not (tmp_path / runfolder.HOME).exists()

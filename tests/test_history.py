@@ -318,6 +318,22 @@ def test_failures_that_we_did_not_inject_are_counted_by_site_and_kind() -> None:
     assert history.job_records[7].lost_fetches.count == 1
 
 
+def test_the_last_tasks_call_that_was_struck_is_known_on_each_clock_whichever_file_is_read_first() -> None:
+    books = Books()
+    first, second, far = books.process(10), books.process(11), books.process(12, host="far", base=300.0)
+    for process, began in ((first, 9.95), (second, 4.95), (first, 7.95), (far, 1.95)):
+        process.fail(began, "tasks", 7, struck=True, error="ConnectTimeout")
+    first.fail(20.0, "tasks", 7, struck=False, error="ConnectTimeout")
+
+    for processes in ((first, second, far), (far, second, first)):
+        history = folded(*(e for process in processes for e in process.events))
+        struck = history.job_records[7].last_struck.values()
+        assert sorted((at, str(history.place(ref))) for at, ref in struck) == [
+            (2.0, "far-0001-12-1.jsonl:2"),
+            (10.0, "h-0001-10-1.jsonl:2"),
+        ]
+
+
 def test_an_image_that_failed_by_itself_is_known_and_one_that_we_struck_is_not() -> None:
     books = Books()
     loader = books.process(11)

@@ -139,6 +139,19 @@ def test_an_overlap_of_fewer_than_three_lines_may_be_chance() -> None:
     assert not read(lines[:4], lines[2:]).is_whole
 
 
+@pytest.mark.parametrize(("repeated", "is_whole"), [(3, True), (19, True), (20, False)])
+def test_lines_that_repeat_hide_nothing_and_where_they_join_in_two_places_the_log_is_not_whole(
+    repeated: int, is_whole: bool
+) -> None:
+    """The lines of one second may repeat, as those of images without a find do."""
+    same = stamped(*(f"Updated {number} detections" for number in range(repeated)))
+    fetched = "INFO Tasks fetched: requested=8, delivered=8"
+    log = read([CONSUMER, *same], [CONSUMER, *same, recorded(3), fetched, *same])
+
+    assert log.recorded == {subject(3)}
+    assert (log.delivered, log.is_whole) == (8, is_whole)
+
+
 def test_after_a_gap_the_next_excerpts_are_joined_again_but_not_whole() -> None:
     fetched = "INFO Tasks fetched: requested=8, delivered=8"
     lines = [CONSUMER, *stamped("a", "b", "c", "d", "e", "f", "g"), fetched]

@@ -326,11 +326,11 @@ def test_the_benchmark_judges_a_run_of_about_the_size_asked_for(capsys: pytest.C
     code = judge_a_million.main(
         ["--events", "3000", "--command", shlex.join([sys.executable, "-c", "print('judged')"])]
     )
-    lines = capsys.readouterr().out.splitlines()
+    size, judged, cost = capsys.readouterr().out.splitlines()
 
-    assert code == 0
-    assert 1500 < int(lines[1].split()[0]) < 6000
-    assert lines[2] == "judged"
+    assert code in (0, 1)  # a child's peak counts what its parent had when it was started: here, all these tests
+    assert 1500 < int(size.split()[0]) < 6000
+    assert (judged, cost.startswith("exit code 0; ")) == ("judged", True)
 
 
 def test_a_random_scenario_is_played_in_no_time() -> None:

@@ -218,6 +218,20 @@ def test_a_file_with_fewer_lines_than_were_counted_when_its_process_was_gone_was
     assert facts_of(run).damage == ((text,) if is_short else ())
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_file_that_has_vanished_or_is_empty_was_cut_short_before_its_first_line(
+    tmp_path: Path, is_there: bool
+) -> None:
+    first, second = folder(tmp_path, "first"), folder(tmp_path, "second")
+    booked(second, "sealed", incarnation=0, files=[["h-0001-10-1.jsonl", 40]])
+    if is_there:
+        (second.ledger / "h-0001-10-1.jsonl").touch()
+
+    text = "h-0001-10-1.jsonl:0: cut short, 40 lines had been counted"
+    assert facts_of(second).damage == (text,)
+    assert facts_of(first, second).damage == (f"second/{text}",)
+
+
 def test_a_file_is_held_against_the_count_of_its_own_run_and_named_with_it(tmp_path: Path) -> None:
     first, second = folder(tmp_path, "first"), folder(tmp_path, "second")
     made = booked(first, "note")
@@ -242,6 +256,9 @@ def test_a_process_that_could_not_book_everything_is_damage(tmp_path: Path) -> N
         ("{", "cannot be read: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         ("{}", "cannot be read: 'settings'"),
         ('{"settings": null}', "cannot be read: 'NoneType' object has no attribute 'items'"),
+        ('{"settings": []}', "cannot be read: 'list' object has no attribute 'items'"),
+        ("[]", "cannot be read: list indices must be integers or slices, not str"),
+        ("7", "cannot be read: 'int' object is not subscriptable"),
         ('{"settings": {"AMI_TEST_SEED": "x"}}', "AMI_TEST_SEED='x': is a whole number, 0 or more"),
     ],
 )
@@ -253,10 +270,17 @@ def test_settings_that_cannot_be_read_are_damage_and_the_rest_is_judged(
     (run.path / "settings.json").write_text(text)
     history, facts = read([run.path])
 
-    assert len(facts.damage) == 1
-    assert facts.damage[0].endswith(f"settings.json: {problem}")
+    assert facts.damage == (f"settings.json: {problem}",)
     assert facts.settings == (Settings(),)
     assert history.lives["", 1].armed
+
+
+def test_settings_that_are_a_text_are_damage_too(tmp_path: Path) -> None:
+    run = folder(tmp_path)
+    (run.path / "settings.json").write_text('"x"')
+
+    (damage,) = facts_of(run).damage
+    assert damage.startswith("settings.json: cannot be read: string indices must be integers")
 
 
 def test_every_problem_of_the_settings_is_told(tmp_path: Path) -> None:
@@ -284,8 +308,7 @@ def test_a_snapshot_that_cannot_be_read_is_damage_and_the_others_count(tmp_path:
     kept(run, job=8, at="20261123T083732Z", number=3)
     facts = facts_of(run)
 
-    assert len(facts.damage) == 1
-    assert facts.damage[0].endswith(f"jobs/{path.name}:1: cannot be read: {problem}")
+    assert facts.damage == (f"jobs/{path.name}:1: cannot be read: {problem}",)
     assert sorted(facts.witnesses) == [7, 8]
     assert facts.witnesses[7].detail.status == "SUCCESS"
 
@@ -293,10 +316,23 @@ def test_a_snapshot_that_cannot_be_read_is_damage_and_the_others_count(tmp_path:
 def test_a_snapshot_without_a_log_is_none_the_worse_for_it(tmp_path: Path) -> None:
     run = folder(tmp_path)
     path = kept(run)
-    for logs in ("", ', "logs": null', ', "logs": []'):
+    shapes = ("null", "[]", "{}", '{"stdout": null}', '{"stdout": "x"}')
+    for logs in ("", *(f', "logs": {shape}' for shape in shapes)):
         path.write_text(f'{{"id": 7, "status": "SUCCESS"{logs}}}')
         facts = facts_of(run)
         assert (facts.damage, facts.witnesses[7].detail.status) == ((), "SUCCESS")
+
+
+def test_damage_of_settings_and_snapshots_names_the_run_where_there_are_several(tmp_path: Path) -> None:
+    first, second = folder(tmp_path, "first"), folder(tmp_path, "second")
+    (second.path / "settings.json").write_text("{}")
+    path = kept(second)
+    path.write_text("{}")
+
+    assert facts_of(first, second).damage == (
+        "second/settings.json: cannot be read: 'settings'",
+        f"second/jobs/{path.name}:1: cannot be read: 'id'",
+    )
 
 
 def test_what_else_lies_beside_the_snapshots_is_left_alone(tmp_path: Path) -> None:
@@ -386,6 +422,28 @@ def test_each_job_has_a_witness_of_its_own(tmp_path: Path) -> None:
     assert {number: one.detail.status for number, one in facts.witnesses.items()} == {7: "SUCCESS", 8: "STARTED"}
     assert list(facts.witnesses) == [7, 8]
     assert facts.witness_missing == ""
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "last"),
+    [
+        ("SUCCESS", "STARTED", "20261123T083730Z"),
+        ("STARTED", "SUCCESS", "20261123T083731Z"),
+        ("PENDING", "STARTED", "20261123T083731Z"),
+        ("FAILURE", "SUCCESS", "20261123T083731Z"),
+    ],
+)
+def test_of_what_several_folders_kept_of_a_job_an_end_is_the_last_word_and_else_the_later_in_any_order(
+    tmp_path: Path, earlier: str, later: str, last: str
+) -> None:
+    first, second = folder(tmp_path, "first"), folder(tmp_path, "second")
+    kept(first, "settled", at="20261123T083730Z", status=earlier)
+    kept(second, "unsettled", at="20261123T083731Z", status=later)
+    is_earlier = last == "20261123T083730Z"
+    for order in ((first, second), (second, first)):
+        (told,) = facts_of(*order).witnesses.values()
+        assert told.detail.status == (earlier if is_earlier else later)
+        assert (told.wall, told.settled) == (1795423050.0 if is_earlier else 1795423051.0, is_earlier)
 
 
 def test_of_what_several_folders_kept_of_a_job_its_end_counts_and_the_log_that_misses_nothing(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ def worker() -> tuple[Books, Process]:
 # --- no-cascade
 
 
-def cascade(books: Books) -> Finding:
-    return no_cascade(books.case(facts()))
+def cascade(books: Books, *damage: str) -> Finding:
+    return no_cascade(books.case(facts(damage=damage)))
 
 
 def test_calm_is_the_services_and_makes_no_run_unknown() -> None:
@@ -175,6 +175,17 @@ def test_a_process_that_died_while_it_asked_was_not_left_hanging() -> None:
     books.process(11).book("note", 500.0)
 
     assert cascade(books).status is Status.PASS
+
+
+def test_where_lines_are_lost_no_call_is_said_to_hang_and_what_failed_failed_all_the_same() -> None:
+    books = hanging(200.0)
+    damaged = "h-0001-10-1.jsonl:4: events 4 to 4 are missing"
+    assert told(cascade(books, damaged)) == ("pass", "service", "no call failed that we did not touch")
+
+    books.process(11).fail(1.0, "tasks", 7, struck=False, status=500)
+    finding = cascade(books, damaged)
+    assert told(finding) == ("fail", "service", "calls failed that we did not touch: tasks http-500 x1")
+    assert lines(finding.evidence) == ["11:2"]
 
 
 # --- degrades-gracefully: stretches of 5 s; the first fault strikes at 10.0 s

@@ -56,6 +56,16 @@ def test_a_job_of_which_the_service_said_nothing_or_gave_no_count_is_named() -> 
     assert finding.judged == 2
 
 
+def test_why_the_service_could_not_be_asked_is_said_of_each_job_by_itself() -> None:
+    books, main = answered(1)
+    main.fetch(4.0, 8, (1, 1))
+    books.supervisor().book("unwitnessed", 50.0, job=8, why="status 404")
+    finding = counted(books, witness(9, "SUCCESS", 1, 0), missing="no token")
+
+    text = "second witness missing for job 7: no token; second witness missing for job 8: status 404"
+    assert told(finding) == ("unknown", "service", text)
+
+
 def test_as_many_failed_as_were_answered_with_an_error_is_accurate() -> None:
     books, main = answered(1, 2, 3, 4, failed=(2, 3))
     main.fetch(5.0, 8, (1, 1))

@@ -92,6 +92,14 @@ def test_a_task_that_was_answered_only_after_it_had_come_back_has_recovered(stag
     assert stage.fated() == Fated(Fate.RECOVERED)
 
 
+def test_a_task_of_which_only_a_later_delivery_is_known_has_recovered_too() -> None:
+    for delivery in (2, 3):
+        stage = Stage((1, delivery))
+        stage.main.post(3.0, 7, (1, delivery))
+
+        assert stage.fated(max_deliver=3) == Fated(Fate.RECOVERED)
+
+
 def test_a_task_whose_first_delivery_was_answered_late_is_done_all_the_same(stage: Stage) -> None:
     other = stage.next_life()
     other.fetch(11.0, 7, (1, 2))
@@ -1069,6 +1077,9 @@ def test_where_ack_wait_is_not_known_nothing_is_early_but_the_very_same_delivery
     one = task(case.history, 7, 1)
     assert stage.marks(ack_wait=None) == {Mark.DELIVERED_EARLY}
     assert case.fates.early(one) == (one.leases[0], one.leases[0], 0.0)
+
+    stage.main.post(3.0, 7, (1, 1))
+    assert stage.fated() == Fated(Fate.DONE, marks=frozenset({Mark.DELIVERED_EARLY}))
 
 
 def test_a_task_that_came_back_in_due_time_while_it_was_held_is_marked_so(stage: Stage) -> None:

@@ -22,6 +22,7 @@ from tests.booked import Books, Process, concerned, facts, lines, told, witness
 BAD: dict[str, Any] = {"image_404_rate": 0.5}
 PASSING: dict[str, Any] = {"transient_error_rate": 0.5}
 FAILED_TO_LOAD = "failed to load image"
+DAMAGED = ("h-0001-10-1.jsonl:7: events 7 to 7 are missing",)
 
 
 def fetched(*tasks: int) -> tuple[Books, Process]:
@@ -264,6 +265,27 @@ def test_an_image_that_we_made_bad_is_no_failure_of_the_workers() -> None:
     assert finding.warnings == ()
 
 
+def test_where_lines_are_lost_an_error_for_a_good_image_may_have_been_of_our_making() -> None:
+    books, main = fetched(1, 2, 3)
+    main.image(2.0, 7, 1, status=404)
+    main.image(2.0, 7, 2, status=404, struck=True)  # the line that tells of its fault is lost
+    main.post(3.0, 7, (1, 1), (2, 1), (3, 1), failed=(1, 2))
+    finding = failing(books, facts(damage=DAMAGED))
+
+    text = "1 tasks were answered with an error, and what struck them may stand in lost lines"
+    assert told(finding) == ("unknown", "worker", text)
+    assert (concerned(finding), finding.judged) == ([2], 3)
+    assert finding.warnings == ("1 images failed by themselves, as job 7 task 1 (1.jpg)",)
+
+
+def test_where_lines_are_lost_and_no_error_lacks_a_reason_nothing_is_in_doubt() -> None:
+    books, main = fetched(1)
+    main.image(2.0, 7, 1, status=404)
+    main.post(3.0, 7, (1, 1), failed=(1,))
+
+    assert failing(books, facts(damage=DAMAGED)).status is Status.PASS
+
+
 # --- batch-survives-a-bad-image
 
 
@@ -332,6 +354,26 @@ def test_an_image_that_a_passing_error_failed_beside_a_bad_one_was_not_taken_alo
     main.post(3.0, 7, (1, 1), (2, 1), failed=(1, 2))
 
     assert surviving(books).status is Status.PASS
+
+
+def test_where_lines_are_lost_an_error_beside_a_bad_image_may_have_been_of_our_making() -> None:
+    books, main = fetched(1, 2)
+    main.strike(2.0, Effect.IMAGE_404, 7, image="1")
+    main.image(2.0, 7, 2, status=404, struck=True)  # the line that tells of its fault is lost
+    main.post(3.0, 7, (1, 1), (2, 1), failed=(1, 2))
+    finding = surviving(books, damage=DAMAGED, **BAD)
+
+    text = "1 errors beside a bad image, and what struck them may stand in lost lines"
+    assert told(finding) == ("unknown", "worker", text)
+    assert (concerned(finding), finding.judged) == ([2], 1)
+
+
+def test_where_lines_are_lost_a_batch_of_which_only_the_bad_image_failed_has_survived_all_the_same() -> None:
+    books, main = fetched(1, 2)
+    main.strike(2.0, Effect.IMAGE_404, 7, image="1")
+    main.post(3.0, 7, (1, 1), (2, 1), failed=(1,))
+
+    assert surviving(books, damage=DAMAGED, **BAD).status is Status.PASS
 
 
 # --- transient-errors-requeued

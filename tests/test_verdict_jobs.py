@@ -78,6 +78,17 @@ def test_without_a_second_witness_the_end_cannot_be_told_and_it_is_said_why(miss
     assert finding.judged == 1
 
 
+def test_why_the_service_could_not_be_asked_is_said_of_each_job_by_itself() -> None:
+    books, main, supervisor = fetched(1)
+    for job in (8, 9):
+        main.fetch(2.0, job, (1, 1))
+    supervisor.book("unwitnessed", 50.0, job=8, why="status 404")
+    finding = reached(books, witness(7, "SUCCESS", 1, 0), missing="no token")
+
+    text = "job 8: second witness missing: status 404; job 9: second witness missing: no token"
+    assert told(finding) == ("unknown", "service", text)
+
+
 def test_jobs_that_ended_are_named_with_their_ends() -> None:
     books, main, _ = fetched(1)
     main.fetch(2.0, 8, (1, 1))
@@ -181,6 +192,15 @@ def test_an_answer_is_dated_by_its_own_hosts_clock() -> None:
 
     assert reached(books, witness(7, "STARTED", 0, 2, at=2300.0)).status is Status.UNKNOWN
     assert reached(books, witness(7, "STARTED", 0, 2, at=2300.5)).status is Status.FAIL
+
+
+@pytest.mark.parametrize("outcome", [None, "unheard", "refused"])
+def test_a_job_of_which_nothing_but_an_unaccepted_answer_is_known_has_not_been_idle(outcome: str | None) -> None:
+    books = Books()
+    books.process(10).start(0.0).post(2.0, 7, (1, 1), outcome=outcome)  # of which nobody booked the receipt
+    finding = reached(books, witness(7, "STARTED", 0, 1))
+
+    assert told(finding) == ("unknown", "service", "job 7 is STARTED, not at its end (0 of 1 processed)")
 
 
 def test_a_job_whose_tasks_are_used_up_waits_for_the_reaper_and_so_may_the_operator() -> None:
@@ -372,6 +392,28 @@ def test_a_task_whose_first_lease_was_before_the_success_and_whose_only_answer_c
     main.post(25.0, 7, (1, 2))
 
     assert early(books, witness(7, "SUCCESS", 1, 0)).status is Status.FAIL
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("refused", 503), ("not-sent", 0)])
+def test_a_task_whose_only_post_before_the_success_was_refused_or_not_sent_was_out(outcome: str, status: int) -> None:
+    books, main, _ = succeeding(1)
+    main.post(2.0, 7, (1, 1), outcome=outcome, status=status, struck=True)
+    main.fetch(22.0, 7, (1, 2))
+    main.post(25.0, 7, (1, 2))
+    finding = early(books, witness(7, "SUCCESS", 1, 0))
+
+    assert told(finding) == ("fail", "service", "job 7 was a SUCCESS while 1 of its tasks were out")
+    assert (concerned(finding), finding.judged) == ([1], 1)
+
+
+@pytest.mark.parametrize("outcome", [None, "unheard"])
+def test_a_task_whose_post_before_the_success_may_have_arrived_was_not_certainly_out(outcome: str | None) -> None:
+    books, main, _ = succeeding(1)
+    main.post(2.0, 7, (1, 1), outcome=outcome)
+    main.fetch(22.0, 7, (1, 2))
+    main.post(25.0, 7, (1, 2))
+
+    assert early(books, witness(7, "SUCCESS", 1, 0)).status is Status.PASS
 
 
 def test_a_task_that_another_worker_may_have_answered_was_not_certainly_out() -> None:
@@ -618,16 +660,25 @@ def test_where_ack_wait_is_not_known_starving_takes_longer_than_the_longest_in_u
         witness(8, "PENDING", 0, 4),
         witness(8, "SUCCESS", 0, 4),
         witness(8, "STARTED", 0, 0),
+        witness(8, "STARTED", 0, 0, queued=4),
+        witness(8, "STARTED", None, None, failed=None),  # it may still be collecting its images
+        witness(8, "STARTED", None, None, failed=None, queued=0),
         witness(8, "STARTED", 1, 3),  # somebody answers it
         witness(8, "STARTED", 0, 4, delivered=2),  # somebody else holds its tasks
     ],
-    ids=lambda one: f"{one.detail.job}-{one.detail.status}-{one.detail.processed}-{one.delivered}",
+    ids=lambda one: f"{one.detail.job}-{one.detail.status}-{one.detail.processed}-{one.delivered}-{one.queued}",
 )
 def test_a_job_that_does_not_wait_or_is_with_somebody_else_does_not_starve(one: JobWitness) -> None:
     books, _ = starving(*VAIN)
 
     text = "there were not two jobs to serve"
     assert told(fed(books, one)) == ("not-applicable", "service", text)
+
+
+def test_a_job_whose_counts_were_never_set_waits_if_its_log_says_that_images_were_queued() -> None:
+    books, _ = starving(*VAIN)
+
+    assert fed(books, witness(8, "STARTED", None, None, failed=None, queued=4)).status is Status.FAIL
 
 
 def test_a_job_that_was_ever_seen_to_have_processed_something_does_not_starve() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ami_fault_site.faults import Effect
+from ami_fault_site.history import KEPT_REFS
 from ami_fault_site.verdict import Facts
 from ami_fault_site.verdict.network import failed_fetch_resumed, failed_post_redelivered, persistent_errors_do_not_block
 from ami_fault_site.verdict.terms import Finding, Group, Status, Whose
@@ -145,6 +146,7 @@ def test_a_worker_that_is_told_of_the_job_again_and_goes_on_to_yet_another_poll_
     [
         (10.5, 11.5, Status.FAIL),
         (10.5, None, Status.UNKNOWN),  # it may still be at work on another job of that poll
+        (10.0, 11.5, Status.UNKNOWN),  # told at the very moment
         (9.0, 11.5, Status.UNKNOWN),  # told before the call that failed
     ],
 )
@@ -162,6 +164,7 @@ def test_where_lines_are_lost_nobody_has_given_up() -> None:
 
     text = "the ledger is not complete: whether tasks of job 7 were asked for again cannot be told"
     assert told(finding) == ("unknown", "worker", text)
+    assert (finding.judged, lines(finding.evidence)) == (1, ["10:4"])
 
 
 def test_a_worker_that_is_never_told_of_the_job_again_has_no_reason_to_ask() -> None:
@@ -203,6 +206,14 @@ def test_the_last_of_several_failed_calls_is_the_one_that_is_shown() -> None:
     main.fail(10.95, "tasks", 7, struck=True, status=503)
 
     assert lines(failed_fetch_resumed(books.case(facts(**NETWORK))).evidence) == ["10:6"]
+
+
+def test_the_last_of_very_many_failed_calls_is_shown_too() -> None:
+    books, main = a_struck_fetch()
+    for number in range(KEPT_REFS + 10):
+        main.fail(11.0 + number, "tasks", 7, struck=True, error="ConnectTimeout")
+
+    assert lines(failed_fetch_resumed(books.case(facts(**NETWORK))).evidence) == [f"10:{len(main.events)}"]
 
 
 def test_every_job_that_was_not_asked_for_again_is_named() -> None:

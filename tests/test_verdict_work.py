@@ -186,6 +186,14 @@ def test_a_worker_may_be_silent_for_an_ack_wait_before_it_counts_as_stuck(at: fl
     assert answered(books).status is status
 
 
+def test_where_lines_are_lost_nobody_is_accused_of_holding_a_task_to_the_end() -> None:
+    books, _ = fetched(1)
+    ended(books, 100.0)
+    known = facts(witness(7, "STARTED", 0, 1), damage=("h-0001-10-1.jsonl:5: events 5 to 6 are missing",))
+
+    assert told(answered(books, known)) == ("pass", "worker", "1 leases, none neglected by a live worker")
+
+
 def test_a_batch_that_was_not_posted_is_told_before_a_task_that_is_held_to_the_end() -> None:
     books, main = fetched(1, 2, 3)
     main.batch(2.0, 7, (1, 1))

@@ -39,12 +39,16 @@ def check(
     junit: verdicts.JunitOption = None,
     markdown: verdicts.MarkdownOption = None,
     verbose: verdicts.VerboseOption = False,
+    same_service: Annotated[
+        bool, typer.Option("--same-service", help="The runs tested one service, under several addresses.")
+    ] = False,
 ) -> None:
     """Judge what is written in one or many run folders, again and offline."""
+    verdicts.require_finite("--ack-wait", ack_wait)
     files = (as_json, junit, markdown)
     expected = verdicts.read_known(known or [])
     paths = verdicts.find(run or [runfolder.LATEST])
-    asked = verdicts.Asked(gate, expected, strict, *files, baseline, verbose, ack_wait, max_deliver)
+    asked = verdicts.Asked(gate, expected, strict, *files, baseline, verbose, ack_wait, max_deliver, same_service)
     if wait:
         _wait_for_ends(paths, _seconds(wait), asked)
     raise typer.Exit(verdicts.deliver(paths, asked))

@@ -99,6 +99,9 @@ def run(
         "images": images, "jobs": jobs, "ack-wait": ack_wait, "max-deliver": max_deliver, "reaper": reaper,
         "sabotage": sabotage,
     }  # fmt: skip
+    verdicts.require_finite("--ack-wait", ack_wait)
+    verdicts.require_finite("--reaper", reaper)
+    verdicts.require_writable(judged)
     stray = [name for name, value in only_sandbox.items() if value]
     if stray and not sandbox:
         raise RefusedError(f"--{stray[0]} goes with --sandbox")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ami_fault_site import report, runfolder, runs
 from ami_fault_site.cli.speaking import RefusedError, say
+from ami_fault_site.history import History
 from ami_fault_site.supervisor import Outcome
 from ami_fault_site.verdict import SLUGS, Case, judge
 from ami_fault_site.verdict.calm import usual_answer_time
@@ -48,6 +49,7 @@ class Asked:
     verbose: bool = False
     ack_wait: float | None = None
     max_deliver: int | None = None
+    same_service: bool = False
 
 
 def read_known(given: Sequence[str]) -> dict[str, str]:
@@ -80,7 +82,31 @@ def case_of(paths: Sequence[Path], asked: Asked) -> Case:
         baseline = usual_answer_time(runs.read(find([asked.baseline]))[0])
         if baseline is None:
             raise RefusedError(f"--baseline={asked.baseline!r}: nothing was handed out or answered in that run")
-    return Case(*runs.read(paths, runs.Overrides(asked.ack_wait, asked.max_deliver, baseline)))
+    runs.refuse_copies(paths)
+    history, facts = runs.read(paths, runs.Overrides(asked.ack_wait, asked.max_deliver, baseline))
+    _refuse_several_services(history, asked)
+    return Case(history, replace(facts, damage=(*facts.damage, *runs.gaps(history))))
+
+
+def _refuse_several_services(history: History, asked: Asked) -> None:
+    """Raise RefusedError if the runs tested different services: job 1 of one is not job 1 of another."""
+    named = {", ".join(sorted(hosts)): run for run, hosts in history.targets.items()}
+    if len(named) > 1 and not asked.same_service:
+        told = "; ".join(f"{run} tested {hosts}" for hosts, run in sorted(named.items(), key=lambda pair: pair[1]))
+        raise RefusedError(f"{told}: judge them one by one, or say --same-service if that is one service")
+
+
+def require_writable(asked: Asked) -> None:
+    """Raise RefusedError, before a run and not after it, if a file that was asked for cannot be written."""
+    for option, path in (("--markdown", asked.markdown), ("--junit", asked.junit)):
+        if path is not None and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
+            raise RefusedError(f"{option}={str(path)!r}: cannot be written: is there such a folder, and is it yours?")
+
+
+def require_finite(name: str, seconds: float | None) -> None:
+    """Raise RefusedError if a number of seconds is none."""
+    if seconds is not None and not 0.0 < seconds < float("inf"):
+        raise RefusedError(f"{name}={seconds!r}: is a number of seconds above 0")
 
 
 def deliver(paths: Sequence[Path], asked: Asked, outcome: Outcome | None = None) -> int:

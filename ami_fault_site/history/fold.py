@@ -73,6 +73,7 @@ class History:
     unreadable: list[tuple[Ref, str]] = field(default_factory=list)  # events whose fields are not what they should be
     seals: dict[tuple[str, str], int] = field(default_factory=dict)
     outcomes: dict[str, str] = field(default_factory=dict)
+    targets: dict[str, set[str]] = field(default_factory=dict)  # the hosts that each run has called
     invocations: dict[str, str] = field(default_factory=dict)
     unwitnessed: dict[int, str] = field(default_factory=dict)  # why the service could not be asked about a job
     refused_host: str = ""
@@ -153,6 +154,18 @@ class History:
         found = [(Place(run, file, lines.get((run, file), 0)), sealed) for (run, file), sealed in self.seals.items()]
         return sorted((p for p in found if p[1] > p[0].line), key=lambda pair: (pair[0].run, pair[0].file))
 
+    def unfinished(self) -> list[tuple[str, str]]:
+        """Return the supervised runs whose supervisor has not booked its end, as (run, what is missing)."""
+        supervised = {process.run for process in self.processes if process.incarnation > 0} | set(self.invocations)
+        told = {
+            run: "the supervisor's own ledger is missing"
+            if run not in self.invocations
+            else "the supervisor has not booked the end of the run: it was killed, or the run goes on"
+            for run in supervised
+            if run not in self.outcomes
+        }
+        return sorted(told.items())
+
     # --- where an event belongs
 
     def _lease(self, stream: str, row: list[object], job: int) -> tuple[Task, Lease]:
@@ -185,6 +198,9 @@ class History:
     def _on_refused(self, event: Event, _process: Process) -> None:
         self.life(event.incarnation, event.run).refused = True
         self.refused_host = event.text("target")
+
+    def _on_target(self, event: Event, _process: Process) -> None:
+        self.targets.setdefault(event.run, set()).add(event.text("target"))
 
     def _on_call(self, event: Event, process: Process) -> None:
         site, job, ref = event.text("site"), event.number("job") or 0, (process.number, event.line)

@@ -46,7 +46,7 @@ def judge(case: Case, known: Mapping[str, str] | None = None) -> Verdict:
     """Carry out every check. One that throws is unknown, never a pass. `known` maps slugs to reasons."""
     findings = [_carry_out(check, carry_out, case) for check, carry_out in CHECKS.items()]
     nothing_fired = case.is_set(*Effect) and not case.history.injections
-    return Verdict(with_known(findings, known or {}), nothing_fired, not case.history.jobs)
+    return Verdict(with_known(findings, known or {}), nothing_fired, not case.history.jobs and not case.facts.damage)
 
 
 def _carry_out(check: Check, carry_out: Callable[[Case], Finding], case: Case) -> Finding:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ami_fault_site.history import TaskKey
+from ami_fault_site.history import Post, TaskKey
 from ami_fault_site.verdict.streams import Stream
 
 
@@ -15,7 +15,9 @@ class Account:
 
     `contested` are those of the failed for which a success was accepted too: what comes after the end is not counted.
     `open_errors` and `open_successes` are answers of which nobody heard whether they arrived. `misnamed` is how many
-    accepted answers were about another image than their task's.
+    accepted answers were about another image than their task's. `in_time` are the accepted that the service took while
+    it was known to count, None if that is not asked: once the reaper has given a job's images up, an answer is taken
+    and not counted.
     """
 
     stream: Stream
@@ -26,6 +28,7 @@ class Account:
     open_successes: int
     open_errors: int
     misnamed: int
+    in_time: int | None = None
 
     @property
     def open(self) -> int:
@@ -55,7 +58,10 @@ class Account:
             return 0
         if not (self.stream.is_final or drained):
             return 0
-        return max(0, self.accepted - self.processed)
+        witness = self.stream.witness
+        reaped = witness is not None and witness.given_up > 0
+        taken = self.in_time if reaped and self.in_time is not None else self.accepted
+        return max(0, taken - self.processed)
 
     def in_doubt(self, drained: bool) -> int:
         """Return how many accepted answers the service has not counted, where it may yet do so."""
@@ -63,6 +69,8 @@ class Account:
         if self.stream.status == "REVOKED" or self.misnamed or witness is None or witness.detail.processed is None:
             return 0
         if not self.stream.is_last:
+            return 0
+        if witness.given_up:
             return 0
         return max(0, self.accepted - self.processed) - self.unrecorded(drained)
 
@@ -82,26 +90,28 @@ class Account:
         return False if self.processed <= self.accepted else None
 
 
-def account(stream: Stream) -> Account:
-    """Count a stream's answers."""
-    accepted = failed = contested = good = bad = misnamed = 0
+def account(stream: Stream, is_in_time: Callable[[Post], bool] = lambda _post: True) -> Account:
+    """Count a stream's answers; `is_in_time` says whether the service still counted when it took one."""
+    accepted = in_time = failed = contested = good = bad = misnamed = 0
     for task in stream.tasks:
-        sequence, taken, erred = task.key[1], 0, 0
+        sequence, taken, erred, early = task.key[1], 0, 0, False
         for lease in task.leases:
             for post in lease.posts:
                 if post.outcome == "accepted":
                     taken += 1
+                    early = early or is_in_time(post)
                     erred += sequence in post.errors
                     misnamed += bool(lease.named)
         if taken:
             accepted += 1
+            in_time += early
             failed += erred > 0
             contested += 0 < erred < taken
         elif task.is_unheard:
             is_error = any(sequence in post.errors for lease in task.leases for post in lease.posts if post.is_open)
             bad += is_error
             good += not is_error
-    return Account(stream, len(stream.tasks), accepted, failed, contested, good, bad, misnamed)
+    return Account(stream, len(stream.tasks), accepted, failed, contested, good, bad, misnamed, in_time)
 
 
 def unrecorded_by_name(stream: Stream, names: Iterable[str]) -> frozenset[TaskKey]:

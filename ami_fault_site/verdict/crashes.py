@@ -43,10 +43,11 @@ def crashed_tasks_requeued(case: Case) -> Finding:
         text = f"{len(lost)} of {len(held)} tasks that a dead worker held were never handed out again"
         return case.say(REQUEUED, Status.FAIL, text, lost, refs, judged=len(held))
     unknown = [held[key] for key, fated in fates.items() if fated.fate in (Fate.PENDING, Fate.TAKEN_ELSEWHERE)]
-    if unknown:
-        cause = fates[unknown[0].key].cause
-        text = f"of {len(unknown)} of {len(held)} tasks that a dead worker held it cannot be told: {cause}"
-        return case.say(REQUEUED, _unknown_if_open(case, unknown), text, unknown, judged=len(held))
+    open_ones = [task for task in unknown if not _is_settled(case, task)]
+    if open_ones:
+        cause = fates[open_ones[0].key].cause
+        text = f"of {len(open_ones)} of {len(held)} tasks that a dead worker held it cannot be told: {cause}"
+        return case.say(REQUEUED, Status.UNKNOWN, text, open_ones, judged=len(held))
     back = {task.key for task, lease in dropped if case.ends.came_back(task, lease)}
     used_up = sum(1 for key, fated in fates.items() if fated.fate is Fate.EXHAUSTED and key not in back)
     last = f"; {used_up} had no delivery left" if used_up else ""
@@ -54,10 +55,9 @@ def crashed_tasks_requeued(case: Case) -> Finding:
     return case.say(REQUEUED, Status.PASS, text, held.values(), judged=len(held))
 
 
-def _unknown_if_open(case: Case, tasks: list[Task]) -> Status:
-    """Tasks that the service itself counts as processed by somebody are settled, whoever that was."""
-    settled = all(case.stream(t).is_final and not case.waits_for(t) for t in tasks)
-    return Status.PASS if settled else Status.UNKNOWN
+def _is_settled(case: Case, task: Task) -> bool:
+    """Say whether the service itself counts a task as processed, by whoever that was."""
+    return case.stream(task).is_final and not case.waits_for(task)
 
 
 def _nothing_dropped(case: Case, check: Check) -> Finding:
@@ -122,6 +122,7 @@ def picked_up_by_another(case: Case) -> Finding:
     stuck = [task for task in tasks.values() if case.fates.of(task).fate is Fate.STUCK]
     if stuck:
         text = f"{len(stuck)} of {len(tasks)} tasks came back after a crash, and the next worker never answered them"
-        return case.say(ANOTHER, Status.FAIL, text, stuck, (r for t in stuck for r in case.fates.of(t).refs))
+        refs = [ref for task in stuck for ref in case.fates.of(task).refs]
+        return case.say(ANOTHER, Status.FAIL, text, stuck, refs, judged=len(tasks))
     text = f"{len(tasks)} tasks of dead workers were handed to others"
     return case.say(ANOTHER, Status.PASS, text, tasks.values(), judged=len(tasks))

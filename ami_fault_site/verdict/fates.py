@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ami_fault_site.faults import Effect
-from ami_fault_site.history import History, Injection, Lease, Ref, Task, TaskKey
+from ami_fault_site.history import History, Injection, Lease, Post, Ref, Task, TaskKey
 from ami_fault_site.verdict.accounts import Account, account, unrecorded_by_name
 from ami_fault_site.verdict.ends import End, Ends, How
 from ami_fault_site.verdict.facts import Facts
@@ -69,7 +69,7 @@ class Fates:
         self._streams = streams
         self._ends = ends
         self._facts = facts
-        self.accounts: list[Account] = [account(stream) for stream in streams.all]
+        self.accounts: list[Account] = [self._account(stream) for stream in streams.all]
         self._drained = {id(one.stream): streams.drained(one.stream) for one in self.accounts}
         self._accounts = {id(one.stream): one for one in self.accounts}
         self.bad_images: dict[str, list[Injection]] = {}
@@ -99,6 +99,17 @@ class Fates:
         if task.key in self._recovered:
             return _RECOVERED
         return self._notable.get(task.key, _DONE)
+
+    def _account(self, stream: Stream) -> Account:
+        if stream.witness is None or not stream.witness.given_up:
+            return account(stream)
+        clocks = {process.clock for process in self._history.processes}
+        until = {clock: self._streams.served_until(stream, clock) for clock in clocks}
+
+        def is_in_time(post: Post) -> bool:
+            return post.heard is not None and post.heard <= until[self._history.processes[post.process].clock]
+
+        return account(stream, is_in_time)
 
     def account(self, stream: Stream) -> Account:
         """Return our counts of a stream's answers."""
@@ -242,6 +253,8 @@ class Fates:
         lasts = end.how in (How.HELD, How.STOPPED)
         over = not lasts or stream.is_final or self._asked_when_due(task, last) is not None
         if most is not None and highest >= most and over:
+            if end.how is How.HELD and end.at is None and self._is_at_work(last):
+                return Fated(Fate.PENDING, cause=_why_pending(end), refs=refs)
             if highest > len(task.leases):  # who had the others may yet answer
                 return self._elsewhere(task, stream, refs)
             return self._exhausted(task, end, refs)
@@ -325,6 +338,13 @@ class Fates:
         since = lease.received + times * (parameters.longest + parameters.slack)
         until = self._streams.served_until(self._streams.of(task), clock)
         return self._streams.asked_in_vain(task.job, clock, since, until)
+
+    def _is_at_work(self, lease: Lease) -> bool:
+        """Say whether a life of which no end is known was heard of to the last: nothing of it is over yet."""
+        clock = self._ends.clock(lease)
+        heard = max(process.last for process in self._history.processes if process.clock == clock)
+        silent = heard - self._lives.silent_since(self._lives.holder(lease.process))
+        return silent <= max(_SILENT, self._facts.parameters.longest)
 
     def _is_stuck(self, lease: Lease, end: End) -> bool:
         """Say whether a live worker had a lease to the end and was not at work on it: silent, or long done with it.

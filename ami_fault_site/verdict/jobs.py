@@ -185,7 +185,8 @@ def _was_out(case: Case, task: Task, end: Seen) -> bool:
 
 
 def _answer_refs(task: Task) -> list[Ref]:
-    return [post.ref for lease in task.leases for post in lease.posts][:1]
+    posts = [post for lease in task.leases for post in lease.posts if post.is_accepted or post.is_open]
+    return [post.ref for post in posts][:1]
 
 
 def nothing_served_after_the_end(case: Case) -> Finding:

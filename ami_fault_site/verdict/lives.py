@@ -150,8 +150,9 @@ class Lives:
         if not hasattr(self, "_crashes"):
             self._crashes: dict[tuple[str, int], Injection] = {}
             for one in self._history.processes:
-                if one.struck_dead is not None:
-                    self._crashes.setdefault((one.run, one.incarnation), one.struck_dead)
+                key, crash = (one.run, one.incarnation), one.struck_dead
+                if crash is not None and crash.at <= self._crashes.get(key, crash).at:
+                    self._crashes[key] = crash
         return self._crashes.get((process.run, process.incarnation))
 
     def _find_aborts(self) -> dict[tuple[HolderKey, int], list[Abort]]:

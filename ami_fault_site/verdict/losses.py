@@ -34,7 +34,7 @@ def no_task_lost(case: Case) -> Finding:
         tasks = [task for task, _ in [*waiting, *elsewhere]]
         refs = [ref for _, fated in [*waiting, *elsewhere] for ref in fated.refs]
         return case.say(NOT_LOST, Status.UNKNOWN, text, tasks, refs, judged=total)
-    if not total:
+    if not total and not case.facts.damage:
         return case.say(NOT_LOST, Status.NOT_APPLICABLE, "no task was ever handed out")
     doubtful = sum(one.in_doubt(case.fates.drained(one.stream)) for one in case.fates.accounts)
     if doubtful:
