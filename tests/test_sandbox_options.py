@@ -101,3 +101,9 @@ def test_the_info_survives_the_way_through_json_and_ignores_what_it_does_not_kno
 def test_what_is_no_info_is_refused(text: str) -> None:
     with pytest.raises(SandboxError, match="this is not what a sandbox says of itself"):
         info_from_json(text)
+
+
+def test_a_job_has_a_million_images_at_most() -> None:
+    assert SandboxOptions(images=1_000_000).images == 1_000_000
+    with pytest.raises(SandboxOptionError, match=r"^images=1000001: is a whole number, 1000000 at most$"):
+        SandboxOptions(images=1_000_001)

@@ -49,7 +49,9 @@ def moments_of(case: Case, task: Task, lease: Lease, before: Lease | None) -> li
     end = case.ends.of(task, lease)
     told = {one.ref for one in found}
     if end.how in _ENDS and not lease.posts and not (end.refs and set(end.refs) <= told):
-        found.append(Moment(clock, end.at, _said(end), end.refs[0] if end.refs else None))
+        # What was given up while it was still on its way was so from the moment that it arrived.
+        at = end.at if end.at is None or not lease.is_seen else max(end.at, lease.received)
+        found.append(Moment(clock, at, _said(end), end.refs[0] if end.refs else None))
     return found
 
 

@@ -24,6 +24,7 @@ SABOTAGE_MEANINGS = {name: sabotage.meaning for name, sabotage in SABOTAGES.item
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*", re.IGNORECASE)
 _TOKEN = re.compile(r"[!-~]+")  # visible ASCII: it travels in an HTTP header, split on spaces
 _HIGHEST_PORT = 65535
+_MOST_IMAGES = 1_000_000  # each is a task in the queue, and a picture that can be asked for
 
 
 class SandboxError(Exception):
@@ -75,6 +76,8 @@ class SandboxOptions:
             for name, low in least.items()
             if not _is_whole(getattr(self, name)) or getattr(self, name) < low
         ]
+        if _is_whole(self.images) and self.images > _MOST_IMAGES:
+            problems.append(f"images={self.images}: is a whole number, {_MOST_IMAGES} at most")
         if _is_whole(self.port) and self.port > _HIGHEST_PORT:
             problems.append(f"port={self.port}: is a port from 0 (any free one) to {_HIGHEST_PORT}")
         return problems

@@ -97,7 +97,7 @@ def _end_of(case: Case, stream: Stream) -> tuple[Status, str]:
     detail = witness.detail
     if detail.is_final:
         return Status.PASS, f"job {stream.job} ended with {detail.status}"
-    counts = f"{detail.processed} of {witness.size} processed"
+    counts = "nothing counted yet" if witness.size is None else f"{detail.processed} of {witness.size} processed"
     if detail.remaining == 0 and _counted_for(case, stream) >= ENDS_WITHIN:
         return Status.FAIL, f"job {stream.job} is {detail.status} although all of it is counted ({counts})"
     account = case.fates.account(stream)
