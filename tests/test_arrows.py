@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("outlook",),  # a forecast in words
     ("history.records",),  # of events, which are the ledger's
     ("history.files",),
+    ("history.kept",),
     ("history.fold",),
     ("history",),
     ("verdict.terms", "verdict.facts"),

@@ -166,6 +166,7 @@ def test_the_option_comes_before_the_variable(service: Service, start: Start) ->
     worker = start("--misbehave", "drops-posts", sample_misbehave="no such name", num_workers=0)
     worker.wait_for("Misbehaving on purpose, drops-posts")
     worker.wait_for("No jobs found")
+    assert "no such name" not in worker.output()
 
 
 def test_an_unknown_name_in_the_variable_is_refused_with_the_nearest_one() -> None:

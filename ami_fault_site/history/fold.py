@@ -6,27 +6,22 @@ Each process is one file, whose lines come in their order; which file comes firs
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from ami_fault_site.faults import Effect, Site
-from ami_fault_site.history.files import Files
+from ami_fault_site.history.kept import Kept, Pending
 from ami_fault_site.history.records import (
     Batch,
     Injection,
     JobRecord,
     Lease,
-    Life,
     Pace,
-    Place,
     Post,
     Process,
     Ref,
     Seen,
     Tally,
     Task,
-    TaskKey,
     Trouble,
 )
 from ami_fault_site.ledger import Event
@@ -38,48 +33,8 @@ _FETCHED = 200
 _POLLS_APART = 0.5  # seconds; so the history grows with the length of a run and not with its polls
 
 
-@dataclass
-class _Pending:
-    """A call that has begun: how it ends stands further down in the same file, or nowhere."""
-
-    site: str
-    job: int
-    at: float
-    ref: Ref
-    post: Post | None = None
-
-
-@dataclass
-class History:
+class History(Kept):
     """Everything that was booked, task by task. Feed it with `add`, in any order of files."""
-
-    files: Files = field(default_factory=Files)
-    lives: dict[tuple[str, int], Life] = field(default_factory=dict)
-    tasks: dict[TaskKey, Task] = field(default_factory=dict)
-    job_records: dict[int, JobRecord] = field(default_factory=dict)
-    jobs: set[int] = field(default_factory=set)  # of which a worker of ours was handed a task
-    injections: list[Injection] = field(default_factory=list)
-    broken_batches: list[tuple[int, Batch]] = field(default_factory=list)  # that an exception of the worker's own left
-    failed_images: dict[str, Ref] = field(default_factory=dict)  # that we did not touch, and could not be had or opened
-    downloads: int = 0  # of task images, as far as they pass through a seam of ours
-    troubles: dict[tuple[str, str], Trouble] = field(default_factory=dict)
-    paces: dict[tuple[int, int], Pace] = field(default_factory=dict)
-    injected: Counter[str] = field(default_factory=Counter)
-    injected_by_rate: Counter[str] = field(default_factory=Counter)
-    kinds: Counter[str] = field(default_factory=Counter)
-    eligible: Counter[str] = field(default_factory=Counter)
-    withheld: Counter[str] = field(default_factory=Counter)
-    events: int = 0
-    unreadable: list[tuple[Ref, str]] = field(default_factory=list)  # events whose fields are not what they should be
-    seals: dict[tuple[str, str], int] = field(default_factory=dict)
-    outcomes: dict[str, str] = field(default_factory=dict)
-    targets: dict[str, set[str]] = field(default_factory=dict)  # the hosts that each run has called
-    invocations: dict[str, str] = field(default_factory=dict)
-    unwitnessed: dict[int, str] = field(default_factory=dict)  # why the service could not be asked about a job
-    refused_host: str = ""
-    last_traffic: float = 0.0  # monotonic seconds of the last lease or answer on this host
-    _pending: dict[tuple[int, int], _Pending] = field(default_factory=dict)
-    _batches: dict[tuple[int, str], Batch] = field(default_factory=dict)
 
     def add(self, events: Iterable[Event]) -> None:
         """Take in more events."""
@@ -98,73 +53,6 @@ class History:
                     handler(event, process)
             except (ValueError, TypeError, LookupError) as error:
                 self.unreadable.append(((process.number, event.line), f"{event.kind}: {type(error).__name__}: {error}"))
-
-    def life(self, number: int, run: str = "") -> Life:
-        """Return the record of an incarnation, made at first sight."""
-        return self.lives.setdefault((run, number), Life(number, run))
-
-    def job(self, number: int) -> JobRecord:
-        """Return the record of a job, made at first sight."""
-        return self.job_records.setdefault(number, JobRecord(number))
-
-    @property
-    def processes(self) -> list[Process]:
-        """Every process that has booked anything, by its number."""
-        return self.files.processes
-
-    def place(self, ref: Ref) -> Place:
-        """Say where a line stands."""
-        return self.files.place(ref)
-
-    @property
-    def asked_jobs(self) -> set[int]:
-        """The jobs for whose tasks a worker of ours has asked."""
-        return {number for number, job in self.job_records.items() if job.fetched or job.empty}
-
-    @property
-    def out(self) -> list[Task]:
-        """The tasks that were handed out and for which no answer was ever on its way."""
-        return [task for task in self.tasks.values() if not task.is_answered and not task.is_unheard]
-
-    @property
-    def unheard(self) -> list[Task]:
-        """The tasks whose answer was sent by a process that died, or that no answer reached: only the service knows."""
-        return [task for task in self.tasks.values() if task.is_unheard]
-
-    @property
-    def unended_fetches(self) -> list[tuple[int, int, float, Ref]]:
-        """Tasks calls whose end nobody booked, as (job, process, when, line): what they reserved nobody ever saw."""
-        calls = self._pending.items()
-        return [(one.job, key[0], one.at, one.ref) for key, one in calls if one.site == Site.TASKS.value]
-
-    def observed_rate(self, effect: Effect) -> float | None:
-        """Return injections by rate / eligible calls; None if no call was eligible.
-
-        A call that died before it was booked as eligible is not counted.
-        """
-        eligible = self.eligible[effect.value]
-        return self.injected_by_rate[effect.value] / eligible if eligible else None
-
-    def shortened(self) -> list[tuple[Place, int]]:
-        """Return the last line of each file that has fewer than the supervisor counted when its process was gone.
-
-        With the number that it counted; line 0 of a file that is not there any more.
-        """
-        lines = {(process.run, process.file): process.last_line for process in self.processes}
-        found = [(Place(run, file, lines.get((run, file), 0)), sealed) for (run, file), sealed in self.seals.items()]
-        return sorted((p for p in found if p[1] > p[0].line), key=lambda pair: (pair[0].run, pair[0].file))
-
-    def unfinished(self) -> list[tuple[str, str]]:
-        """Return the supervised runs whose supervisor has not booked its end, as (run, what is missing)."""
-        supervised = {process.run for process in self.processes if process.incarnation > 0} | set(self.invocations)
-        told = {
-            run: "the supervisor's own ledger is missing"
-            if run not in self.invocations
-            else "the supervisor has not booked the end of the run: it was killed, or the run goes on"
-            for run in supervised
-            if run not in self.outcomes
-        }
-        return sorted(told.items())
 
     # --- where an event belongs
 
@@ -211,7 +99,7 @@ class History:
             post = Post(process.number, event.mono, ref)
             post.errors = {int(number): "" for number in event.words("failed") if number.isdigit()}
             self._attach(post, event, job)
-        self._pending[process.number, event.number("call") or 0] = _Pending(site, job, event.mono, ref, post)
+        self._pending[process.number, event.number("call") or 0] = Pending(site, job, event.mono, ref, post)
 
     def _attach(self, post: Post, event: Event, job: int) -> None:
         """Tie a post to the leases that it answers; most have no other, and share one tuple."""
@@ -220,7 +108,7 @@ class History:
             lease = self._lease(stream, row, job)[1]
             lease.posts = (*lease.posts, post) if lease.posts else alone
 
-    def _end_of_call(self, event: Event, process: Process) -> _Pending | None:
+    def _end_of_call(self, event: Event, process: Process) -> Pending | None:
         return self._pending.pop((process.number, event.number("call") or 0), None)
 
     def _on_jobs(self, event: Event, process: Process) -> None:

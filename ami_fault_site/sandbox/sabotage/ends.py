@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
@@ -18,7 +19,7 @@ _SERVED_ON = 4
 _COMPLETED = (JobState.SUCCESS, JobState.FAILURE)
 
 
-class HoldsTheEnd(Backend):
+class HoldsTheEnd(Backend, ABC):
     """Keep back the answer that would complete a job, though it is acknowledged, until the job may end.
 
     Some misbehaviour would otherwise be seen by nobody: a worker asks no more when the job has ended.
@@ -28,13 +29,13 @@ class HoldsTheEnd(Backend):
     def _kept(self) -> defaultdict[Run, list[Answer]]:
         return defaultdict(list)
 
+    @abstractmethod
     def may_end(self, job: Job) -> bool:
         """Say whether enough has been seen."""
-        raise NotImplementedError
 
+    @abstractmethod
     def note(self, job: Job, delivered: Sequence[Delivered]) -> None:
         """Take note of what is about to be handed out."""
-        raise NotImplementedError
 
     async def hand_out(self, job: Job, count: int) -> list[Delivered]:
         """Take tasks; a job that may end does so when it is next asked, not while it still hands out."""
