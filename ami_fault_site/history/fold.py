@@ -302,7 +302,6 @@ class History(Kept):
     def _pace(self, clock: int, at: float, seconds: float) -> None:
         pace = self.paces.setdefault((clock, int(at // PACE_SECONDS)), Pace())
         pace.calls += 1
-        pace.seconds += seconds
         pace.buckets[int(seconds * 1000).bit_length()] += 1
 
 

@@ -274,5 +274,4 @@ class Pace:
     """How fast the service answered in a stretch of time: calls by powers of two of milliseconds."""
 
     calls: int = 0
-    seconds: float = 0.0
     buckets: Counter[int] = field(default_factory=Counter)

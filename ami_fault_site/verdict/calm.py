@@ -80,7 +80,6 @@ def degrades_gracefully(case: Case) -> Finding:
 
 def _merge(into: Pace, pace: Pace) -> None:
     into.calls += pace.calls
-    into.seconds += pace.seconds
     into.buckets.update(pace.buckets)
 
 
