@@ -56,10 +56,10 @@ class Process:
         number = self._call("jobs", at, None)
         self.book("jobs", at + 0.05, call=number, job=None, status=200, seconds=0.05, struck=False, jobs=list(jobs))
 
-    def fetch(self, at: float, job: int, *rows: tuple[int, int], seconds: float = 0.05, left: int = 0) -> None:
+    def fetch(self, at: float, job: int, *rows: tuple[int, int], seconds: float = 0.05) -> None:
         """Ask for tasks and get these (sequence, delivery) rows."""
         number = self._call("tasks", at - seconds, job)
-        leases = [[*self.books.row(job, s, d), left, str(s), f"{s}.jpg"] for s, d in rows]
+        leases = [[*self.books.row(job, s, d), 0, str(s), f"{s}.jpg"] for s, d in rows]
         stream = f"job_{job}" if rows else ""
         about = {"call": number, "job": job, "status": 200, "seconds": seconds, "struck": False}
         self.book("leases", at, **about, stream=stream, leases=leases)

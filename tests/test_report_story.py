@@ -270,11 +270,11 @@ def test_a_delivery_of_which_only_the_answer_tells_says_so() -> None:
 
 def test_the_very_same_delivery_handed_out_twice_is_told_twice() -> None:
     books, worker = one_worker()
-    worker.fetch(1.0, 7, (1, 1), left=3)
-    worker.fetch(2.0, 7, (1, 1), left=2)
+    worker.fetch(1.0, 7, (1, 1))
+    worker.fetch(2.0, 7, (1, 1))
 
     assert text_of(books)[:2] == [
-        "handed out: delivery 1 of job 7, to incarnation 1 (process 11 on h), 3 left behind it",
+        "handed out: delivery 1 of job 7, to incarnation 1 (process 11 on h)",
         "handed out once more: the very same delivery 1",
     ]
 

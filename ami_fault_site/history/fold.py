@@ -175,7 +175,7 @@ class History(Kept):
                 if first:
                     continue
             lease.process, lease.sent, lease.received = process.number, sent, event.mono
-            lease.left, lease.ref = int(str(row[4])), ref
+            lease.ref = ref
 
     def _wall(self, process: Process, mono: float) -> float:
         return self.files.wall_base(process.clock) + mono

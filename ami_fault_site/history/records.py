@@ -121,8 +121,7 @@ class Batch:
 class Lease:
     """One delivery of one task. `process` is who received it, -1 if only what was done with it is known.
 
-    `sent` is when it was asked for, `received` when it was there: monotonic seconds of that process's clock. `left` is
-    how many tasks were waiting behind it.
+    `sent` is when it was asked for, `received` when it was there: monotonic seconds of that process's clock.
     """
 
     delivery: int
@@ -130,7 +129,6 @@ class Lease:
     process: int = -1
     sent: float = 0.0
     received: float = 0.0
-    left: int = 0
     ref: Ref = (-1, 0)
     copies: tuple[Ref, ...] = ()
     batch: Batch | None = None

@@ -65,8 +65,7 @@ def _receipt(case: Case, task: Task, lease: Lease, before: Lease | None) -> Iter
         return
     took = _how_long(case, lease, before)
     what = f"delivery {lease.delivery} of job {task.job}, to {holder_name(case, lease)}"
-    left = f", {lease.left} left behind it" if lease.left else ""
-    yield _moment(case, lease.process, lease.received, f"{took}: {what}{left}", lease.ref)
+    yield _moment(case, lease.process, lease.received, f"{took}: {what}", lease.ref)
     for copy in lease.copies:
         at = lease.received
         yield Moment(case.ends.clock(lease), at, f"handed out once more: the very same delivery {lease.delivery}", copy)
