@@ -23,13 +23,17 @@ _SETTLED = "settled"  # a snapshot that was made when nothing changed any more
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Hold the garbage collector: of the millions of small things that are made here, all live on to the end."""
+    """Hold the garbage collector: of the millions of small things that are made here, all live on to the end.
+
+    Nor are they looked through afterwards, when the process ends at the latest.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was:
+            gc.freeze()
             gc.enable()
 
 

@@ -153,6 +153,14 @@ def test_the_garbage_collector_is_held_while_a_run_is_read_and_left_as_it_was_wh
     assert (was, gc.isenabled()) == ([False, False], True)
 
 
+def test_what_was_made_meanwhile_is_not_looked_through_any_more() -> None:
+    before = gc.get_freeze_count()
+    with uncollected():
+        made: list[list[int]] = [[] for _ in range(1000)]
+    assert gc.get_freeze_count() >= before + len(made)
+    gc.unfreeze()
+
+
 # --- damage
 
 
