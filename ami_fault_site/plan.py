@@ -17,6 +17,7 @@ from ami_fault_site.faults import (
     Decision,
     Draw,
     Effect,
+    Harm,
     Phase,
     Site,
     Trigger,
@@ -77,9 +78,8 @@ def _permanent(seed: int, call: Call) -> Decision:
     effect = Effect.IMAGE_404 if call.site is Site.IMAGE else Effect.CORRUPT
     return Decision(
         reason=f"{effect.value}: {call.names[0]} is in AMI_TEST_PERMANENT_ERROR_IMAGES",
-        effect=effect,
+        harm=Harm(effect, _kind(seed, effect, call.draws[0])),
         trigger=Trigger.PERMANENT,
-        kind=_kind(seed, effect, call.draws[0]),
         rate=1.0,
         struck=call.draws[0],
     )
@@ -100,9 +100,7 @@ def _roll(seed: int, call: Call, rates: tuple[tuple[Effect, float], ...]) -> Dec
         if drawn < bound:
             return Decision(
                 reason=f"{effect.value}: drew {drawn:.6f} < {bound:.6f}",
-                effect=effect,
-                kind=_kind(seed, effect, struck),
-                phase=_phase(seed, effect, struck),
+                harm=Harm(effect, _kind(seed, effect, struck), _phase(seed, effect, struck)),
                 rate=rate,
                 draw=drawn,
                 struck=struck,

@@ -246,12 +246,12 @@ def test_the_sessions_own_retries_decide_what_a_failure_becomes(tmp_path: Path) 
                     fault = events(one.run, "fault")[0]
                     outcomes[name].add(f"{fault.text('kind')}: {type(error).__name__}")
     assert outcomes["plain"] == {
-        "connection-error: ConnectionError",
+        "refused: ConnectionError",
         "connect-timeout: ConnectTimeout",
         "read-timeout: ReadTimeout",
     }
     assert outcomes["retrying"] == {
-        "connection-error: ConnectionError",
+        "refused: ConnectionError",
         "connect-timeout: ConnectTimeout",
         "read-timeout: ConnectionError",
     }

@@ -146,7 +146,7 @@ def test_a_rate_of_0_never_fires_and_leaves_the_call_not_eligible() -> None:
         assert decisions == {Decision(reason="no fault is set for this call")}
 
 
-@pytest.mark.parametrize("effect", Effect, ids=lambda effect: str(effect.value))
+@pytest.mark.parametrize("effect", FIELDS, ids=lambda effect: str(effect.value))
 def test_a_rate_of_1_always_fires(effect: Effect) -> None:
     sites = SINGLE_SITES.get(effect, LOOP_SITES)
     asked = one(effect, 1.0)
@@ -341,7 +341,7 @@ def test_a_crash_comes_before_the_batch_or_after_it_as_often_and_every_other_fau
 
     assert_within_four_sigma(phases[Phase.AFTER], 0.5, 4_000)
     assert phases[Phase.BEFORE] + phases[Phase.AFTER] == 4_000
-    for effect in set(Effect) - {Effect.CRASH}:
+    for effect in set(FIELDS) - {Effect.CRASH}:
         site = SINGLE_SITES.get(effect, (Site.BATCH,))[0]
         assert {decide(one(effect, 1.0), call(site, number)).phase for number in range(100)} == {Phase.BEFORE}
 

@@ -61,7 +61,7 @@ def _break(connection: HTTPConnection, kind: str) -> HTTPConnection:
     """Let a real connection object meet its failure in the method in which a real one meets it."""
 
     def connect() -> None:
-        if kind == "connection-error":
+        if kind == "refused":
             _refuse(connection)
         if kind == "connect-timeout":
             _time_out(connection)

@@ -17,6 +17,7 @@ from ami_fault_site.report.contents import (
     TaskFigures,
     WorkerFigures,
 )
+from ami_fault_site.settings import Settings
 from ami_fault_site.supervisor import exit_text
 from ami_fault_site.verdict.accounts import Account
 from ami_fault_site.verdict.case import Case
@@ -43,11 +44,15 @@ def _organic(life: Life) -> OrganicExit:
     return OrganicExit(life.run, life.number, text, tuple(life.last_words))
 
 
+def _rate(settings: Settings, effect: Effect) -> float:
+    return float(getattr(settings, RATE_FIELDS[effect])) if effect in RATE_FIELDS else 0.0
+
+
 def fault_rows(case: Case) -> tuple[FaultRow, ...]:
     """Say of each kind of fault that was set or struck how often it did."""
     rows = []
     for effect in Effect:
-        rates = {float(getattr(settings, RATE_FIELDS[effect])) for settings in case.facts.settings} or {0.0}
+        rates = {_rate(settings, effect) for settings in case.facts.settings} or {0.0}
         injected = case.history.injected[effect.value]
         if max(rates) or injected:
             eligible, observed = case.history.eligible[effect.value], case.history.observed_rate(effect)

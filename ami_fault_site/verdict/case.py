@@ -117,4 +117,4 @@ def task_name(task: Task) -> str:
 
 def _is_set(settings: Settings, effect: Effect) -> bool:
     named = bool(settings.permanent_error_images) and effect in (Effect.IMAGE_404, Effect.CORRUPT)
-    return named or float(getattr(settings, _RATES[effect])) > 0
+    return named or (effect in _RATES and float(getattr(settings, _RATES[effect])) > 0)

@@ -60,7 +60,7 @@ def _failure(kind: str, is_get: bool) -> tuple[int, str]:
     if kind.startswith("http-"):
         return int(kind.removeprefix("http-")), ""
     read = "ConnectionError" if is_get else "ReadTimeout"
-    return 0, {"connection-error": "ConnectionError", "connect-timeout": "ConnectTimeout"}.get(kind, read)
+    return 0, {"refused": "ConnectionError", "connect-timeout": "ConnectTimeout"}.get(kind, read)
 
 
 def _trouble(process: Process) -> str:
