@@ -14,7 +14,7 @@ import ami_fault_site
 from ami_fault_site import profiles, runfolder
 from ami_fault_site.injector import Injector, say
 from ami_fault_site.ledger import Ledger
-from ami_fault_site.settings import Settings, SettingsError, protected_by
+from ami_fault_site.settings import Settings, SettingsError, refused_host
 
 BASE_URL = "AMI_ANTENNA_API_BASE_URL"
 
@@ -27,7 +27,7 @@ def arm(environ: MutableMapping[str, str]) -> Injector | None:
     settings = profiles.resolve(environ).settings
     if not settings.enabled:
         return None
-    _refuse_protected(environ.get(BASE_URL, ""), settings)
+    _refuse_host(environ.get(BASE_URL, ""), settings)
     joined = runfolder.join(settings, Path.cwd() / runfolder.HOME)
     settings, run = joined.settings, joined.run
     environ["AMI_TEST_RUN_DIR"] = str(run.path)
@@ -51,13 +51,11 @@ def arm(environ: MutableMapping[str, str]) -> Injector | None:
     return Injector(settings, run, ledger)
 
 
-def _refuse_protected(url: str, settings: Settings) -> None:
+def _refuse_host(url: str, settings: Settings) -> None:
     host = urlsplit(url).hostname or ""
-    entry = protected_by(host, settings.protected_hosts)
-    if entry:
-        raise SettingsError(
-            [f"{BASE_URL}: {host} is a protected host (AMI_TEST_PROTECTED_HOSTS={entry}): never tested"]
-        )
+    why = refused_host(host, settings) if host else ""
+    if why:
+        raise SettingsError([f"{BASE_URL}: {why}"])
 
 
 def _end_in_order(ledger: Ledger) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ami_fault_site.hooks import TASK_LOOPS
 from ami_fault_site.profiles import Effective, resolve
-from ami_fault_site.settings import TABLE, Settings, SettingsError, protected_by
+from ami_fault_site.settings import TABLE, Settings, SettingsError, plain, protected_by
 from ami_fault_site.target import Target
 
 _PROBE = """
@@ -48,7 +48,10 @@ def effective_lines(effective: Effective) -> list[tuple[str, str, str]]:
     rows = []
     for row in TABLE:
         value = getattr(effective.settings, row.field)
-        shown = ", ".join(map(str, sorted(value))) if isinstance(value, (tuple, frozenset)) else str(value)
+        parts = sorted(value) if isinstance(value, frozenset) else value
+        shown = (
+            ", ".join(map(plain, parts)) if isinstance(parts, (tuple, list)) else str(getattr(value, "value", value))
+        )
         unset = value is None or shown == "" or (row.field == "seed" and not effective.settings.has_seed)
         rows.append((row.name, "-" if unset else shown, effective.sources[row.name]))
     return rows

@@ -183,7 +183,7 @@ def forecast(settings: Settings, load: Load) -> Forecast:
     load = replace(
         load,
         ack_wait=settings.ack_wait if load.ack_wait is None else load.ack_wait,
-        max_deliver=settings.max_deliver if load.max_deliver is None else load.max_deliver,
+        max_deliver=(settings.max_deliver or None) if load.max_deliver is None else load.max_deliver,
     )
     if settings.max_faults == 0:
         settings = _without(settings, *Effect)

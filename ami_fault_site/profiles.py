@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ami_fault_site.settings import ENABLED, NAMES, PREFIX, TRUE_WORDS, Settings, SettingsError, parse
+from ami_fault_site.settings import ENABLED, NAMES, PREFIX, Settings, SettingsError, parse
+from ami_fault_site.values import TRUE_WORDS
 
 # Beside the package in a checkout and in an editable install, inside it in a wheel.
 _FOLDERS = (Path(__file__).parent / "envs", Path(__file__).parent.parent / "envs")

@@ -240,5 +240,5 @@ def parameters(settings: Sequence[Settings], jobs: Mapping[int, _Job], over: Ove
         return None
 
     wait = find("ack_wait", over.ack_wait, [one.ack_wait for one in settings])
-    most = find("max_deliver", over.max_deliver, [one.max_deliver for one in settings])
+    most = find("max_deliver", over.max_deliver, [one.max_deliver or None for one in settings])
     return Parameters(wait, None if most is None else int(most), sources)

@@ -6,14 +6,30 @@ import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Generic, TypeVar
+from enum import Enum
+
+from ami_fault_site.faults import LOOP_SITES, POINTS_AT, Layer, Mode, Point, Role
+from ami_fault_site.values import (
+    one_of,
+    read_bool,
+    read_function,
+    read_hosts,
+    read_jobs,
+    read_names,
+    read_points,
+    read_rate,
+    read_roles,
+    read_seconds,
+    read_sentry,
+    read_text,
+    whole,
+)
 
 PREFIX = "AMI_TEST_"
 ENABLED = "AMI_TEST_FAULT_INJECTION_ENABLED"
-TRUE_WORDS = ("true", "1", "yes", "on")
-FALSE_WORDS = ("false", "0", "no", "off")
-
-T = TypeVar("T")
+LOOP_POINTS = frozenset(point for site in LOOP_SITES for point in POINTS_AT[site])
+LOADER_POINTS = frozenset({Point.AFTER_FETCH, Point.DOWNLOADING})
+"""The points that a loader process passes; with loaders, the main process passes all others."""
 
 
 class SettingsError(Exception):
@@ -25,103 +41,19 @@ class SettingsError(Exception):
 
 
 @dataclass(frozen=True)
-class Setting(Generic[T]):
-    """One row of the table: how a name is read, what it means, and what holds if it is unset."""
+class Setting:
+    """One row of the table: how a name is read, and what it means."""
 
     name: str
     field: str
-    read: Callable[[str], T]
-    default: T
+    read: Callable[[str], object]
     meaning: str
     fault: bool = False  # part of what a run *is*: processes that disagree on it cannot share a run folder
 
-
-def read_bool(text: str) -> bool:
-    """Read true/1/yes/on or false/0/no/off in any case; raise ValueError that says what is allowed."""
-    word = text.lower()
-    if word in TRUE_WORDS:
-        return True
-    if word in FALSE_WORDS:
-        return False
-    raise ValueError(f"is true or false ({'/'.join(TRUE_WORDS)} or {'/'.join(FALSE_WORDS)})")
-
-
-def read_rate(text: str) -> float:
-    """Read a probability from 0 to 1; raise ValueError with the likely meaning of anything else."""
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = math.nan
-    if 0.0 <= rate <= 1.0:
-        return rate
-    raise ValueError(f"a rate is a number from 0 to 1{_rate_hint(text, rate)}")
-
-
-def _rate_hint(text: str, rate: float) -> str:
-    if math.isnan(rate) and text.endswith("%"):
-        try:
-            rate = float(text[:-1])
-        except ValueError:
-            return ""
-    elif not rate > 1.0:
-        return ""
-    if math.isinf(rate) or math.isnan(rate) or rate < 0:
-        return ""
-    return f" (did you mean {min(rate / 100, 1.0)}?)"
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or int(text) < least:
-            raise ValueError(f"is a whole number, {least} or more")
-        return int(text)
-
-    return read
-
-
-def read_seconds(text: str) -> float:
-    """Read a duration in seconds, above 0 and finite; raise ValueError otherwise."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0.0 < seconds < math.inf:
-        raise ValueError("is a number of seconds above 0")
-    return seconds
-
-
-def read_names(text: str) -> tuple[str, ...]:
-    """Read comma-separated names; a comma inside a name is written %2C."""
-    return tuple(part.strip().replace("%2C", ",").replace("%2c", ",") for part in text.split(",") if part.strip())
-
-
-def read_hosts(text: str) -> tuple[str, ...]:
-    """Read comma-separated host names; raise ValueError if there is none: the guard cannot be switched off."""
-    names = tuple(name.rstrip(".").strip("[]").lower() for name in read_names(text))
-    # A port or a scheme would make the entry protect nothing; colons are right in an IPv6 address only.
-    if not names or not all(names) or any("/" in name or name.count(":") == 1 for name in names):
-        raise ValueError("is a list of host names separated by commas, at least one, without scheme and port")
-    return names
-
-
-def read_jobs(text: str) -> frozenset[int]:
-    """Read comma-separated job ids; raise ValueError if one is not a whole number."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise ValueError("is a list of job ids, whole numbers separated by commas")
-    return frozenset(int(part) for part in parts)
-
-
-def read_function(text: str) -> str:
-    """Read module:function; raise ValueError if it is not of that form."""
-    module, colon, function = text.partition(":")
-    if not colon or not all(part.isidentifier() for part in module.split(".")) or not function.isidentifier():
-        raise ValueError("is module:function, such as my_worker.loop:process_batch")
-    return text
-
-
-def _text(text: str) -> str:
-    return text
+    @property
+    def default(self) -> object:
+        """What holds if it is unset."""
+        return getattr(Settings(), self.field)
 
 
 @dataclass(frozen=True)
@@ -144,8 +76,19 @@ class Settings:
     jobs: frozenset[int] = frozenset()
     max_faults: int | None = None
     protected_hosts: tuple[str, ...] = ("antenna.insectai.org",)
+    allowed_hosts: tuple[str, ...] = ()
     ack_wait: float | None = None
     max_deliver: int | None = None
+    network_layer: Layer = Layer.CALL
+    crash_mode: Mode = Mode.EXIT
+    crash_points: tuple[Point, ...] = (Point.BEFORE_BATCH, Point.AFTER_BATCH)
+    crash_process: tuple[Role, ...] = tuple(Role)
+    exhaust: tuple[str, ...] = ()
+    start_after: float | None = None
+    start_after_tasks: int | None = None
+    stop_after: float | None = None
+    dry_run: bool = False
+    sentry: str = "tag"
 
     @property
     def has_seed(self) -> bool:
@@ -157,14 +100,12 @@ class Settings:
         return replace(self, seed=seed)
 
 
-D = Settings()
-TABLE: tuple[Setting[object], ...] = (
-    Setting(ENABLED, "enabled", read_bool, D.enabled, "the switch; counts only in the real environment"),
+TABLE: tuple[Setting, ...] = (
+    Setting(ENABLED, "enabled", read_bool, "the switch; counts only in the real environment"),
     Setting(
         "AMI_TEST_WORKER_CRASH_RATE",
         "worker_crash_rate",
         read_rate,
-        D.worker_crash_rate,
         "the worker process dies (os._exit), per batch",
         True,
     ),
@@ -172,7 +113,6 @@ TABLE: tuple[Setting[object], ...] = (
         "AMI_TEST_NETWORK_ERROR_RATE",
         "network_error_rate",
         read_rate,
-        D.network_error_rate,
         "an API call fails: refused, timed out or 5xx, per call",
         True,
     ),
@@ -180,7 +120,6 @@ TABLE: tuple[Setting[object], ...] = (
         "AMI_TEST_CORRUPT_IMAGE_RATE",
         "corrupt_image_rate",
         read_rate,
-        D.corrupt_image_rate,
         "an image is damaged when it is opened, per image",
         True,
     ),
@@ -188,7 +127,6 @@ TABLE: tuple[Setting[object], ...] = (
         "AMI_TEST_IMAGE_404_RATE",
         "image_404_rate",
         read_rate,
-        D.image_404_rate,
         "an image download answers 404, per image",
         True,
     ),
@@ -196,7 +134,6 @@ TABLE: tuple[Setting[object], ...] = (
         "AMI_TEST_TRANSIENT_ERROR_RATE",
         "transient_error_rate",
         read_rate,
-        D.transient_error_rate,
         "an exception leaves the task loop, per batch",
         True,
     ),
@@ -204,62 +141,125 @@ TABLE: tuple[Setting[object], ...] = (
         "AMI_TEST_PERMANENT_ERROR_IMAGES",
         "permanent_error_images",
         read_names,
-        D.permanent_error_images,
         "images that always fail: image id, file name or URL; comma-separated, a comma inside is %2C",
         True,
     ),
-    Setting("AMI_TEST_PROFILE", "profile", _text, D.profile, "a profile's name, or the path of a dotenv file"),
-    Setting("AMI_TEST_SEED", "seed", _whole(0), D.seed, "the same seed gives the same faults; drawn if unset", True),
-    Setting("AMI_TEST_RUN_DIR", "run_dir", _text, D.run_dir, "the run folder; made under ./ami-fault-runs if unset"),
+    Setting("AMI_TEST_PROFILE", "profile", read_text, "a profile's name, or the path of a dotenv file"),
+    Setting("AMI_TEST_SEED", "seed", whole(0), "the same seed gives the same faults; drawn if unset", True),
+    Setting("AMI_TEST_RUN_DIR", "run_dir", read_text, "the run folder; made under ./ami-fault-runs if unset"),
     Setting(
         "AMI_TEST_INCARNATION",
         "incarnation",
-        _whole(0),
-        D.incarnation,
+        whole(0),
         "which life of the worker this is; set by the supervisor",
     ),
     Setting(
         "AMI_TEST_TASK_LOOP",
         "task_loop",
         read_function,
-        D.task_loop,
         "module:function to strike instead of the known task loops",
     ),
     Setting(
         "AMI_TEST_WORKER_COMMAND",
         "worker_command",
-        _text,
-        D.worker_command,
+        read_text,
         "what test_worker_robustness.sh starts instead of ami worker",
     ),
-    Setting("AMI_TEST_JOBS", "jobs", read_jobs, D.jobs, "strike only these job ids, comma-separated", True),
-    Setting(
-        "AMI_TEST_MAX_FAULTS", "max_faults", _whole(0), D.max_faults, "strike at most so often in the whole run", True
-    ),
+    Setting("AMI_TEST_JOBS", "jobs", read_jobs, "strike only these job ids, comma-separated", True),
+    Setting("AMI_TEST_MAX_FAULTS", "max_faults", whole(0), "strike at most so often in the whole run", True),
     Setting(
         "AMI_TEST_PROTECTED_HOSTS",
         "protected_hosts",
         read_hosts,
-        D.protected_hosts,
         "hosts that are never tested; they and their subdomains are refused",
+    ),
+    Setting(
+        "AMI_TEST_ALLOWED_HOSTS",
+        "allowed_hosts",
+        read_hosts,
+        "test these hosts and their subdomains only; unset: any that is not protected",
     ),
     Setting(
         "AMI_TEST_ACK_WAIT",
         "ack_wait",
         read_seconds,
-        D.ack_wait,
         "seconds after which the service hands an unanswered task out again; not on the wire",
     ),
     Setting(
         "AMI_TEST_MAX_DELIVER",
         "max_deliver",
-        _whole(1),
-        D.max_deliver,
-        "how often the service hands a task out at most; not on the wire",
+        whole(0),
+        "how often the service hands a task out at most; not on the wire. No fault takes the last delivery; 0: any may",
+    ),
+    Setting(
+        "AMI_TEST_NETWORK_LAYER",
+        "network_layer",
+        one_of(Layer),
+        "what a network fault strikes, call or attempt: the whole call, or each try below the worker's own retries",
+        True,
+    ),
+    Setting(
+        "AMI_TEST_CRASH_MODE",
+        "crash_mode",
+        one_of(Mode),
+        "how a process dies by the crash rate: exit, kill, segv, abort, hang, sysexit",
+        True,
+    ),
+    Setting(
+        "AMI_TEST_CRASH_POINTS",
+        "crash_points",
+        read_points,
+        "where it dies by the crash rate, comma-separated: after-fetch, downloading, before-batch, in-batch, "
+        "after-batch, posting-unsent, posting-unheard, after-post, idle",
+        True,
+    ),
+    Setting(
+        "AMI_TEST_CRASH_PROCESS",
+        "crash_process",
+        read_roles,
+        "which of the worker's processes die by the crash rate: main, loader, any",
+        True,
+    ),
+    Setting(
+        "AMI_TEST_EXHAUST",
+        "exhaust",
+        read_names,
+        "images whose tasks are kept from the worker at every delivery, until none is left, to test the reaper",
+        True,
+    ),
+    Setting(
+        "AMI_TEST_START_AFTER",
+        "start_after",
+        read_seconds,
+        "strike only so many seconds into the run",
+        True,
+    ),
+    Setting(
+        "AMI_TEST_START_AFTER_TASKS",
+        "start_after_tasks",
+        whole(1),
+        "strike only once so many tasks were handed out",
+        True,
+    ),
+    Setting(
+        "AMI_TEST_STOP_AFTER",
+        "stop_after",
+        read_seconds,
+        "strike no more so many seconds into the run",
+        True,
+    ),
+    Setting("AMI_TEST_DRY_RUN", "dry_run", read_bool, "book what would have struck, and touch nothing", True),
+    Setting(
+        "AMI_TEST_SENTRY",
+        "sentry",
+        read_sentry,
+        "what a worker's Sentry gets of injected errors: tag marks them, silent sends nothing at all for the run",
     ),
 )
 NAMES = tuple(row.name for row in TABLE)
-SCENARIO = tuple(name for name in NAMES if name.endswith("_RATE") or name == "AMI_TEST_PERMANENT_ERROR_IMAGES")
+SCENARIO = tuple(
+    name for name in NAMES if name.endswith("_RATE") or name in ("AMI_TEST_PERMANENT_ERROR_IMAGES", "AMI_TEST_EXHAUST")
+)
 """The settings of which one must be given before a run has anything to do, be it a rate of 0."""
 
 
@@ -282,7 +282,7 @@ def parse(values: Mapping[str, str], sources: Mapping[str, str] | None = None) -
             read[row.field] = row.read(text)
         except ValueError as error:
             problems.append(_located(where, row.name, f"{row.name}={text!r}: {error}"))
-    problems += _impossible_sums(read, given)
+    problems += _impossible(read, given)
     if problems:
         raise SettingsError(problems)
     return Settings(**{f.name: read[f.name] for f in fields(Settings) if f.name in read})  # type: ignore[arg-type]
@@ -290,12 +290,22 @@ def parse(values: Mapping[str, str], sources: Mapping[str, str] | None = None) -
 
 def fingerprint(settings: Settings) -> dict[str, str]:
     """Return what makes two processes part of the same run: every setting that decides which faults strike."""
-    return {row.name: _plain(getattr(settings, row.field)) for row in TABLE if row.fault}
+    return {row.name: plain(getattr(settings, row.field)) for row in TABLE if row.fault}
 
 
 def as_text(settings: Settings) -> dict[str, str]:
     """Return the settings that differ from their defaults as a mapping that `parse` reads back."""
-    return {row.name: _plain(value) for row in TABLE if (value := getattr(settings, row.field)) != row.default}
+    return {row.name: plain(value) for row in TABLE if (value := getattr(settings, row.field)) != row.default}
+
+
+def refused_host(host: str, settings: Settings) -> str:
+    """Return why a host may not be tested, "" if it may."""
+    entry = protected_by(host, settings.protected_hosts)
+    if entry:
+        return f"{host} is a protected host (AMI_TEST_PROTECTED_HOSTS={entry}): never tested"
+    if settings.allowed_hosts and not protected_by(host, settings.allowed_hosts):
+        return f"{host} is not among AMI_TEST_ALLOWED_HOSTS={','.join(settings.allowed_hosts)}: not tested"
+    return ""
 
 
 def protected_by(host: str, protected: tuple[str, ...]) -> str:
@@ -304,22 +314,26 @@ def protected_by(host: str, protected: tuple[str, ...]) -> str:
     return next((p for p in protected if bare == p.lower() or bare.endswith("." + p.lower())), "")
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
+    """Return a setting's value as the text that is read back as the same."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Enum):
+        return str(value.value)
     if isinstance(value, frozenset):
         return ",".join(str(item) for item in sorted(value))
     if isinstance(value, tuple):
-        return ",".join(str(item).replace(",", "%2C") for item in value)
+        return ",".join(plain(item).replace(",", "%2C") for item in value)
     return str(value)
 
 
 def _nearest(name: str) -> str:
     # Without the prefix that all share, or every short name would resemble every other.
-    known = [one.removeprefix(PREFIX) for one in NAMES]
-    close = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
+    known, bare = [one.removeprefix(PREFIX) for one in NAMES], name.removeprefix(PREFIX)
+    longer = [one for one in known if set(bare.split("_")) <= set(one.split("_"))]
+    close = difflib.get_close_matches(bare, longer or known, n=1)
     return f" (did you mean {PREFIX}{close[0]}?)" if close else ""
 
 
@@ -327,14 +341,24 @@ def _located(where: Mapping[str, str], name: str, problem: str) -> str:
     return f"{where[name]}: {problem}" if name in where else problem
 
 
-def _impossible_sums(read: Mapping[str, object], given: Mapping[str, str]) -> list[str]:
-    """Two faults share the one roll of a batch; their rates must fit into it."""
-    pair = ("worker_crash_rate", "transient_error_rate")
-    total = math.fsum(float(str(read.get(name, 0.0))) for name in pair)
-    if total <= 1.0 or math.isclose(total, 1.0):
-        return []
-    return [
-        f"AMI_TEST_WORKER_CRASH_RATE={given['AMI_TEST_WORKER_CRASH_RATE']!r} and "
-        f"AMI_TEST_TRANSIENT_ERROR_RATE={given['AMI_TEST_TRANSIENT_ERROR_RATE']!r}: "
-        f"together at most 1, since both strike a batch, not {total:g}"
-    ]
+def _impossible(read: Mapping[str, object], given: Mapping[str, str]) -> list[str]:
+    """Say what cannot go together: rates that share a roll and exceed 1, points that the process never passes."""
+    settings = Settings(**read)  # type: ignore[arg-type]
+    problems = []
+    total = math.fsum((settings.worker_crash_rate, settings.transient_error_rate))
+    if LOOP_POINTS & set(settings.crash_points) and total > 1.0 and not math.isclose(total, 1.0):
+        problems.append(
+            f"AMI_TEST_WORKER_CRASH_RATE={given['AMI_TEST_WORKER_CRASH_RATE']!r} and "
+            f"AMI_TEST_TRANSIENT_ERROR_RATE={given['AMI_TEST_TRANSIENT_ERROR_RATE']!r}: "
+            f"together at most 1, since both strike a batch, not {total:g}"
+        )
+    if settings.crash_process == (Role.LOADER,) and not LOADER_POINTS & set(settings.crash_points):
+        points = ",".join(point.value for point in settings.crash_points)
+        problems.append(
+            f"AMI_TEST_CRASH_PROCESS='loader': a loader passes after-fetch and downloading only, not {points} "
+            "(AMI_TEST_CRASH_POINTS)"
+        )
+    start, stop = settings.start_after, settings.stop_after
+    if start is not None and stop is not None and start >= stop:
+        problems.append(f"AMI_TEST_START_AFTER={start:g} and AMI_TEST_STOP_AFTER={stop:g}: it stops before it starts")
+    return problems

@@ -16,6 +16,7 @@ PACKAGE = "ami_fault_site"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("",),  # the package itself: its version, and nothing else
     ("faults",),
+    ("values",),
     ("settings",),
     ("antenna", "redaction", "plan", "forecast"),
     ("profiles", "ledger", "runfolder", "target", "connections", "guardian", "joblog"),
@@ -65,7 +66,7 @@ DOORWAYS = {"__main__": {"cli"}, "site.sitecustomize": {"startup"}}
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 PURE = (
-    "faults", "settings", "plan", "antenna", "redaction", "forecast", "outlook", "joblog", "trials",
+    "faults", "values", "settings", "plan", "antenna", "redaction", "forecast", "outlook", "joblog", "trials",
     *(name for name in HEIGHT if name.partition(".")[0] in ("history", "verdict")),
 )  # fmt: skip
 IMPURE = {
@@ -73,7 +74,7 @@ IMPURE = {
 }  # fmt: skip
 WORKER_SIDE = {
     "", "startup", "arming", "injector", "witness", "ledger", "runfolder", "plan", "profiles", "settings", "antenna",
-    "faults", "redaction",
+    "faults", "redaction", "values",
     "hooks", "hooks.http", "hooks.images", "hooks.tasks", "hooks.patch", "hooks.failing_adapter",
 }  # fmt: skip
 OPERATOR_ONLY = {"typer", "rich", "fastapi", "uvicorn", "nats"}

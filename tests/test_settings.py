@@ -4,20 +4,21 @@ from dataclasses import fields
 
 import pytest
 
+from ami_fault_site.faults import Layer, Mode, Point, Role
 from ami_fault_site.settings import (
     ENABLED,
-    FALSE_WORDS,
     NAMES,
     SCENARIO,
     TABLE,
-    TRUE_WORDS,
     Settings,
     SettingsError,
     as_text,
     fingerprint,
     parse,
     protected_by,
+    refused_host,
 )
+from ami_fault_site.values import FALSE_WORDS, TRUE_WORDS
 
 RATES = [name for name in NAMES if name.endswith("_RATE")]
 BOOL = "is true or false (true/1/yes/on or false/0/no/off)"
@@ -40,6 +41,17 @@ FULL = {
     "AMI_TEST_PROTECTED_HOSTS": "live.example.org,two.example.org",
     "AMI_TEST_ACK_WAIT": "8.5",
     "AMI_TEST_MAX_DELIVER": "2",
+    "AMI_TEST_NETWORK_LAYER": "Attempt",
+    "AMI_TEST_CRASH_MODE": "kill",
+    "AMI_TEST_CRASH_POINTS": "idle, after-fetch",
+    "AMI_TEST_CRASH_PROCESS": "loader",
+    "AMI_TEST_EXHAUST": "3,moth.jpg",
+    "AMI_TEST_START_AFTER": "5",
+    "AMI_TEST_START_AFTER_TASKS": "10",
+    "AMI_TEST_STOP_AFTER": "60",
+    "AMI_TEST_DRY_RUN": "true",
+    "AMI_TEST_ALLOWED_HOSTS": "127.0.0.1,Test.example.org",
+    "AMI_TEST_SENTRY": "silent",
 }
 
 
@@ -77,8 +89,19 @@ def test_every_setting_is_read() -> None:
         jobs=frozenset({7, 12}),
         max_faults=0,
         protected_hosts=("live.example.org", "two.example.org"),
+        allowed_hosts=("127.0.0.1", "test.example.org"),
         ack_wait=8.5,
         max_deliver=2,
+        network_layer=Layer.ATTEMPT,
+        crash_mode=Mode.KILL,
+        crash_points=(Point.AFTER_FETCH, Point.IDLE),
+        crash_process=(Role.LOADER,),
+        exhaust=("3", "moth.jpg"),
+        start_after=5.0,
+        start_after_tasks=10,
+        stop_after=60.0,
+        dry_run=True,
+        sentry="silent",
     )
 
 
@@ -143,7 +166,7 @@ def test_any_other_rate_is_a_problem_that_says_what_was_probably_meant(name: str
         ("SEED", ["-1", "1.5", "x", "0x10", "²"], "is a whole number, 0 or more"),
         ("INCARNATION", ["-1", "two"], "is a whole number, 0 or more"),
         ("MAX_FAULTS", ["-3", "1e3"], "is a whole number, 0 or more"),
-        ("MAX_DELIVER", ["0", "-1", "2.0"], "is a whole number, 1 or more"),
+        ("MAX_DELIVER", ["-1", "2.0"], "is a whole number, 0 or more"),
         ("ACK_WAIT", ["0", "-8", "nan", "inf", "8s", "soon"], "is a number of seconds above 0"),
         ("JOBS", ["1,x", "-1", "1;2", "1.5"], "is a list of job ids, whole numbers separated by commas"),
         (
@@ -238,6 +261,15 @@ def test_the_fingerprint_holds_every_setting_that_decides_which_faults_strike_an
         "AMI_TEST_SEED": "0",
         "AMI_TEST_JOBS": "7,12",
         "AMI_TEST_MAX_FAULTS": "0",
+        "AMI_TEST_NETWORK_LAYER": "attempt",
+        "AMI_TEST_CRASH_MODE": "kill",
+        "AMI_TEST_CRASH_POINTS": "after-fetch,idle",
+        "AMI_TEST_CRASH_PROCESS": "loader",
+        "AMI_TEST_EXHAUST": "3,moth.jpg",
+        "AMI_TEST_START_AFTER": "5.0",
+        "AMI_TEST_START_AFTER_TASKS": "10",
+        "AMI_TEST_STOP_AFTER": "60.0",
+        "AMI_TEST_DRY_RUN": "true",
     }
 
 
@@ -248,7 +280,9 @@ def test_the_same_settings_written_otherwise_have_the_same_fingerprint() -> None
     assert fingerprint(parse(written)) == fingerprint(parse(again))
 
 
-@pytest.mark.parametrize("values", [{}, FULL, *({name: text} for name, text in FULL.items())], ids=len)
+@pytest.mark.parametrize(
+    "values", [{}, FULL, *({name: text} for name, text in FULL.items() if name != "AMI_TEST_CRASH_PROCESS")], ids=len
+)
 def test_settings_written_as_text_are_read_back_as_they_were(values: dict[str, str]) -> None:
     settings = parse(values)
 
@@ -269,8 +303,52 @@ def test_the_guard_cannot_be_switched_off_by_an_empty_list() -> None:
     ]
 
 
-def test_a_scenario_is_chosen_by_a_rate_or_a_permanent_image() -> None:
-    assert {*RATES, "AMI_TEST_PERMANENT_ERROR_IMAGES"} == set(SCENARIO)
+def test_a_scenario_is_chosen_by_a_rate_or_by_naming_images() -> None:
+    assert {*RATES, "AMI_TEST_PERMANENT_ERROR_IMAGES", "AMI_TEST_EXHAUST"} == set(SCENARIO)
+
+
+def test_only_allowed_hosts_and_their_subdomains_may_be_tested_and_no_protected_one() -> None:
+    narrow = Settings(allowed_hosts=("test.example.org",), protected_hosts=("live.test.example.org",))
+
+    assert refused_host("anything.org", Settings()) == ""
+    assert refused_host("test.example.org", narrow) == refused_host("a.test.example.org", narrow) == ""
+    assert refused_host("example.org", narrow) == (
+        "example.org is not among AMI_TEST_ALLOWED_HOSTS=test.example.org: not tested"
+    )
+    assert refused_host("live.test.example.org", narrow) == (
+        "live.test.example.org is a protected host (AMI_TEST_PROTECTED_HOSTS=live.test.example.org): never tested"
+    )
+
+
+def test_points_that_the_process_never_passes_are_a_problem() -> None:
+    assert problems(CRASH_PROCESS="loader") == [
+        "AMI_TEST_CRASH_PROCESS='loader': a loader passes after-fetch and downloading only, "
+        "not before-batch,after-batch (AMI_TEST_CRASH_POINTS)"
+    ]
+    assert parse({"AMI_TEST_CRASH_PROCESS": "loader", "AMI_TEST_CRASH_POINTS": "downloading,idle"}).crash_process
+
+
+def test_a_window_that_stops_before_it_starts_is_a_problem() -> None:
+    assert problems(START_AFTER="9", STOP_AFTER="9") == [
+        "AMI_TEST_START_AFTER=9 and AMI_TEST_STOP_AFTER=9: it stops before it starts"
+    ]
+
+
+def test_words_are_read_in_any_case_and_a_wrong_one_is_told_with_what_is_allowed() -> None:
+    assert parse({"AMI_TEST_NETWORK_LAYER": "ATTEMPT"}).network_layer is Layer.ATTEMPT
+    assert problems(CRASH_MODE="kil", CRASH_POINTS="idel", CRASH_PROCESS="x", SENTRY="off") == [
+        "AMI_TEST_CRASH_MODE='kil': is one of exit, kill, segv, abort, hang, sysexit (did you mean kill?)",
+        "AMI_TEST_CRASH_POINTS='idel': is a list of crash points separated by commas: after-fetch, downloading, "
+        "before-batch, in-batch, after-batch, posting-unsent, posting-unheard, after-post, idle (did you mean idle?)",
+        "AMI_TEST_CRASH_PROCESS='x': is main, loader or any",
+        "AMI_TEST_SENTRY='off': is tag or silent",
+    ]
+
+
+def test_rates_that_strike_at_different_points_may_exceed_1_together() -> None:
+    both = {"AMI_TEST_WORKER_CRASH_RATE": "1", "AMI_TEST_TRANSIENT_ERROR_RATE": "1"}
+
+    assert parse({**both, "AMI_TEST_CRASH_POINTS": "idle"}).worker_crash_rate == 1.0
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from ami_fault_site.runfolder import RunFolder
 from ami_fault_site.sandbox.launch import running
 from ami_fault_site.sandbox.options import SandboxInfo, SandboxOptions
 from ami_fault_site.service import JobWatch, Service
-from ami_fault_site.settings import SCENARIO, Settings, protected_by
+from ami_fault_site.settings import SCENARIO, Settings, refused_host
 from ami_fault_site.supervisor import Options, Outcome, Supervisor, Until, child_environ
 from ami_fault_site.target import Target
 from ami_fault_site.verdict.terms import Gate
@@ -193,11 +193,9 @@ def _target(asked: _Asked, effective: Effective) -> Target:
     where = target.find(asked.environ, Path.cwd())
     for remark in where.remarks:
         say(remark)
-    entry = protected_by(where.hostname, effective.settings.protected_hosts)
-    if entry:
-        raise RefusedError(
-            f"{where.host} is a protected host (AMI_TEST_PROTECTED_HOSTS={entry}): never tested", SETTINGS_WRONG
-        )
+    why = refused_host(where.hostname, effective.settings)
+    if why:
+        raise RefusedError(why, SETTINGS_WRONG)
     return where
 
 
