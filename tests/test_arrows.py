@@ -22,13 +22,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("profiles", "ledger", "runfolder", "target", "connections", "guardian", "joblog"),
     ("outlook",),  # a forecast in words
     ("history.records",),  # of events, which are the ledger's
-    ("history.files",),
+    ("history.files", "history.attempts"),
     ("history.kept",),
+    ("history.struck",),
     ("history.fold",),
     ("history",),
     ("verdict.terms", "verdict.facts"),
     ("verdict.lives",),
-    ("verdict.ends", "verdict.streams"),
+    ("verdict.ends", "verdict.streams", "verdict.spoilt"),
     ("verdict.accounts",),
     ("verdict.fates",),
     ("verdict.case",),
