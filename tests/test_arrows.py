@@ -16,7 +16,9 @@ PACKAGE = "ami_fault_site"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("",),  # the package itself: its version, and nothing else
     ("faults",),
-    ("values",),
+    ("values", "rules"),
+    ("syntax",),  # of one rule
+    ("grammar",),  # of all
     ("settings",),
     ("antenna", "redaction", "plan", "forecast"),
     ("profiles", "ledger", "runfolder", "target", "connections", "guardian", "joblog"),
@@ -66,7 +68,8 @@ DOORWAYS = {"__main__": {"cli"}, "site.sitecustomize": {"startup"}}
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 PURE = (
-    "faults", "values", "settings", "plan", "antenna", "redaction", "forecast", "outlook", "joblog", "trials",
+    "faults", "values", "rules", "syntax", "grammar", "settings", "plan", "antenna", "redaction", "forecast", "outlook",
+    "joblog", "trials",
     *(name for name in HEIGHT if name.partition(".")[0] in ("history", "verdict")),
 )  # fmt: skip
 IMPURE = {
