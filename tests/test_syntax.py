@@ -165,6 +165,11 @@ def test_the_error_that_a_batch_raises_is_an_exception() -> None:
     assert str(harm) == "transient"
 
 
+@pytest.mark.parametrize("status", [400, 599])
+def test_a_status_is_any_that_tells_of_an_error(status: int) -> None:
+    assert parse_harm(f"status({status})", Site.JOBS) == HarmTemplate(Effect.NETWORK, f"http-{status}")
+
+
 def test_whether_a_jitter_in_another_unit_exceeds_its_delay_is_left_open() -> None:
     assert str(parse_harm("delay(1ack_wait, jitter=100)", Site.BATCH)) == "delay(1ack_wait, jitter=100)"
 
@@ -334,7 +339,7 @@ def test_an_effect_has_only_the_phases_that_are_possible(text: str, message: str
         ("result: status", "status is written status(N, retry_after=S)", 15),
         ("result: trickle", "trickle is written trickle(S)", 16),
         ("result: reset(3)", "reset takes nothing in parentheses", 14),
-        ("result: status(200)", "a status is a whole number from 400 to 599", 16),
+        ("result: status(399)", "a status is a whole number from 400 to 599", 16),
         ("result: status(600)", "a status is a whole number from 400 to 599", 16),
         ("result: status(4.5)", "a status is a whole number from 400 to 599", 16),
         ("result: status()", "a status is a whole number from 400 to 599", 16),
