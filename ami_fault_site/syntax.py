@@ -87,7 +87,7 @@ class Parser:
         known = keys_at(site, match.points)
         for key, start in starts.items():
             if key not in known:
-                where = f"{site}[{Match(points=match.points)}]" if match.points else site
+                where = f"{site}[{Match(points=match.points)}]" if match.points and "point" in known else site
                 self._fail(f"{key} cannot be matched at {where}, only {_listed(known)}", start)
         return match
 
