@@ -43,7 +43,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("selftest",),
     ("injector", "incarnation", "service"),
     ("witness", "arming", "supervisor", "display"),
-    ("hooks.patch", "hooks.failing_adapter"),
+    ("hooks.patch", "hooks.wire"),
+    ("hooks.recording",),
+    ("hooks.breaking",),
+    ("hooks.transport",),
+    ("hooks.failing_adapter",),
     ("hooks.http", "hooks.images", "hooks.tasks"),
     ("hooks",),
     ("report.contents", "report.refusals"),
@@ -79,6 +83,7 @@ WORKER_SIDE = {
     "", "startup", "arming", "injector", "witness", "ledger", "runfolder", "plan", "profiles", "settings", "antenna",
     "faults", "redaction", "values",
     "hooks", "hooks.http", "hooks.images", "hooks.tasks", "hooks.patch", "hooks.failing_adapter",
+    "hooks.transport", "hooks.breaking", "hooks.recording", "hooks.wire",
 }  # fmt: skip
 OPERATOR_ONLY = {"typer", "rich", "fastapi", "uvicorn", "nats"}
 
