@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("verdict.case",),
     (
         "verdict.crashes", "verdict.losses", "verdict.deliveries", "verdict.network", "verdict.images", "verdict.work",
-        "verdict.counts", "verdict.jobs", "verdict.calm",
+        "verdict.counts", "verdict.jobs", "verdict.calm", "verdict.retries",
     ),
     ("verdict",),
     ("runs", "trials"),

@@ -39,6 +39,7 @@ class Try(NamedTuple):
     struck: bool
     retry_after: float | None
     ref: Ref
+    site: str = Site.IMAGE.value
     image: str = ""
     job: int = 0
     task: tuple[int, int, int] = (0, 0, 0)  # sequence, publish time, delivery; of an image
@@ -106,10 +107,9 @@ class Attempts:
     told_to_wait: list[tuple[int, int, float, float]] = field(default_factory=list)  # clock, job, since, until
     _waiting: dict[tuple[int, str], Try] = field(default_factory=dict)
 
-    def take(
-        self, site: str, process: int, clock: int, tries: Sequence[Try], struck: bool, faults: Sequence[Injection]
-    ) -> None:
+    def take(self, process: int, clock: int, tries: Sequence[Try], struck: bool, faults: Sequence[Injection]) -> None:
         """Take in a call that has ended. `struck` is whether its outcome is our doing."""
+        site = tries[0].site
         counts = self.sites.setdefault(site, Calls())
         hit = sum(one.struck for one in tries)
         counts.calls += 1

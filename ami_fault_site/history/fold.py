@@ -81,8 +81,9 @@ class History(Struck):
                 process.polls.append(event.mono)
         elif site == Site.TASKS.value:
             process.job = job
-            asked = self.job(job).asked.setdefault(process.clock, {})
-            asked[int(event.mono)] = min(event.mono, asked.get(int(event.mono), event.mono))
+            asked, at = self.job(job).asked.setdefault(process.clock, {}), event.mono
+            first, last = asked.get(int(at), (at, at))
+            asked[int(at)] = (min(first, at), max(last, at))
         if site == Site.RESULT.value:
             post = Post(process.number, event.mono, ref)
             post.errors = {int(number): "" for number in event.words("failed") if number.isdigit()}
@@ -103,8 +104,7 @@ class History(Struck):
         if self._tries:
             tries = self._tries.pop(key, None)
             if tries:
-                site = begun.site if begun is not None else Site.IMAGE.value
-                self.attempts.take(site, process.number, process.clock, tries, bool(event.data.get("struck")), faults)
+                self.attempts.take(process.number, process.clock, tries, bool(event.data.get("struck")), faults)
         if faults and seconds_of(event) > _SLOW:
             process.slowed.append((event.mono - seconds_of(event), event.mono))
         return begun, faults

@@ -280,14 +280,14 @@ class JobRecord:
     """What the workers and the supervisor saw of one job. Times by clock, in monotonic seconds.
 
     `empty` holds, for each whole second in which tasks were asked for and none came, the last such call: when it was
-    sent and when it was answered; `asked` the first call in each. So they grow with the length of the run and not with
-    the polls.
+    sent and when it was answered; `asked` the first and the last call in each. So they grow with the length of the run
+    and not with the polls.
     """
 
     number: int
     seen: list[Seen] = field(default_factory=list)
     empty: dict[int, dict[int, tuple[float, float]]] = field(default_factory=dict)
-    asked: dict[int, dict[int, float]] = field(default_factory=dict)
+    asked: dict[int, dict[int, tuple[float, float]]] = field(default_factory=dict)
     fetched: dict[int, Tally] = field(default_factory=dict)
     struck_fetches: dict[int, Tally] = field(default_factory=dict)
     last_struck: dict[int, tuple[float, Ref]] = field(default_factory=dict)  # when, and where that is written

@@ -107,6 +107,7 @@ class Struck(Kept):
             bool(data.get("struck")),
             float(wait) if isinstance(wait, (int, float)) else None,
             (process.number, event.line),
+            sys.intern(event.text("site")),
             event.text("image"),
             event.number("job") or 0,
             (int(row[0]), int(row[3]), int(row[1])) if isinstance(row, list) and len(row) > 3 else (0, 0, 0),

@@ -56,9 +56,7 @@ class Ends:
         self._lives = lives
         self._parameters = parameters
         self._last_posted = self._find_last_posted()
-        self._withheld = {
-            pair for one in history.injections if one.effect is Effect.WITHHOLD for pair in one.tasks
-        }
+        self._withheld = {pair for one in history.injections if one.effect is Effect.WITHHOLD for pair in one.tasks}
         self._made: dict[tuple[object, ...], End] = {}  # what ended many leases at once is one thing
 
     def of(self, task: Task, lease: Lease) -> End:
@@ -121,7 +119,9 @@ class Ends:
         if wait is None and after is not None:  # it was no longer than that
             wait = after.received - lease.received
         slowed = self._lives.slowed(self._lives.holder(lease.process), lease.received, until)
-        return slowed > 0 and until - lease.received - slowed <= (wait if wait is not None else self._parameters.longest)
+        return slowed > 0 and until - lease.received - slowed <= (
+            wait if wait is not None else self._parameters.longest
+        )
 
     def _of_post(self, post: Post) -> End:
         refs = (post.ref,) if post.heard_ref is None else (post.ref, post.heard_ref)

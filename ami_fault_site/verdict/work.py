@@ -53,12 +53,14 @@ def leases_outlive_their_work(case: Case) -> Finding:
     late = {task.key: task for task in marked}
     late |= {task.key: task for task, _, _ in case.ended(How.EXPIRED)}
     tasks = {key: task for key, task in late.items() if _is_setups(case, task)}
-    ours = f"; {len(late) - len(tasks)} more did since faults of ours slowed their worker" if len(late) > len(tasks) else ""
+    slowed = len(late) - len(tasks)
+    ours = f"; {slowed} more did since faults of ours slowed their worker" if slowed else ""
     judged = sum(task.handed_out for task in case.tasks())
     wait = case.facts.parameters.ack_wait
     known = "" if wait is None else f" (ack_wait {wait:g} s)"
     if not tasks:
-        text = f"{judged} leases, none expired while it was held{known}{ours.replace(' more', '')}"
+        text = f"{judged} leases, none expired while it was held{known}"
+        text += f", but for {slowed} tasks whose worker faults of ours had slowed" if slowed else ""
         return case.say(OUTLIVE, Status.PASS, text, judged=judged)
     used_up = [t for t in tasks.values() if case.fates.of(t).fate in (Fate.EXHAUSTED, Fate.LOST)]
     refs = [lease.ref for task in tasks.values() for lease in task.leases if lease.is_seen]
@@ -72,8 +74,8 @@ def leases_outlive_their_work(case: Case) -> Finding:
 
 def _is_setups(case: Case, task: Task) -> bool:
     """Say whether a lease of this task expired while it was held, and no fault of ours had slowed its worker."""
-    for lease in task.leases:
-        if case.ends.of(task, lease).how is How.EXPIRED or case.ends.expired_while_held(task, lease):
-            if not case.ends.is_slowed(task, lease):
-                return True
-    return False
+    return any(
+        (case.ends.of(task, lease).how is How.EXPIRED or case.ends.expired_while_held(task, lease))
+        and not case.ends.is_slowed(task, lease)
+        for lease in task.leases
+    )
