@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from ami_fault_site.faults import Effect, Role, Trigger
 
@@ -87,7 +87,7 @@ class Life:
     ref: Ref | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Post:
     """One attempt to post results: `outcome` is "" if nothing was booked of its end.
 
@@ -120,7 +120,7 @@ class Post:
         return self.outcome in ("", "unheard")
 
 
-@dataclass
+@dataclass(slots=True)
 class Batch:
     """One passage through the worker's task loop."""
 
@@ -136,8 +136,10 @@ class Lease:
     """One delivery of one task. `process` is who received it, -1 if only what was done with it is known.
 
     `sent` is when it was asked for, `received` when it was there: monotonic seconds of that process's clock. `lost` is
-    whether a fault kept it from the worker: then `process` is who had asked, and nobody ever held it.
+    whether a fault kept it from the worker.
     """
+
+    lost: ClassVar[bool] = False
 
     delivery: int
     consumer_sequence: int
@@ -149,7 +151,6 @@ class Lease:
     batch: Batch | None = None
     posts: tuple[Post, ...] = ()
     named: str = ""  # the image that its answer was about, if that is not the task's own
-    lost: bool = False
 
     @property
     def is_known(self) -> bool:
@@ -160,6 +161,13 @@ class Lease:
     def is_seen(self) -> bool:
         """Whether a worker of ours has received it."""
         return self.process >= 0 and not self.lost
+
+
+class LostLease(Lease):
+    """One delivery that a fault kept from the worker: `process` is who had asked, and nobody ever held it."""
+
+    __slots__ = ()  # nor has any other lease a field for this: there are very many
+    lost = True
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ import sys
 from ami_fault_site.faults import KILLING, Effect, Mode, Point, Role, Site
 from ami_fault_site.history.attempts import Try
 from ami_fault_site.history.kept import Kept
-from ami_fault_site.history.records import Injection, Lease, Post, Process, Task
+from ami_fault_site.history.records import Injection, Lease, LostLease, Post, Process, Task
 from ami_fault_site.ledger import Event
 
 _DYING = frozenset(mode.value for mode in KILLING) | {Mode.SYSEXIT.value}
@@ -132,8 +132,9 @@ class Struck(Kept):
             task, lease = self._lease(stream, row, job)
             task.image_id, task.image = str(row[5]), str(row[6] or row[5])
             if not lease.is_known:
-                lease.process, lease.sent, lease.received, lease.lost = process.number, sent, event.mono, True
-                lease.ref = (process.number, event.line)
+                about = (process.number, sent, event.mono, (process.number, event.line))
+                lost = LostLease(lease.delivery, lease.consumer_sequence, *about)
+                task.leases = tuple(lost if one is lease else one for one in task.leases)
 
     def _lost_answer(self, event: Event, process: Process) -> None:
         """Take in what the service made of an answer; the worker is never told."""
