@@ -15,8 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ami_fault_site.hooks import TASK_LOOPS
+from ami_fault_site.hosts import protected_by
 from ami_fault_site.profiles import Effective, resolve
-from ami_fault_site.settings import TABLE, Settings, SettingsError, plain, protected_by
+from ami_fault_site.settings import TABLE, Settings, SettingsError, plain
 from ami_fault_site.target import Target
 
 _PROBE = """
