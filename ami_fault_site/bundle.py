@@ -51,9 +51,11 @@ def _fill(draft: Path) -> None:
     for path in profiles.available().values():
         _place(path, packages / own.name / "envs" / path.name)
     _place(own / "site" / "sitecustomize.py", draft / "sitecustomize.py")
-    licence = own.parent / "LICENSE"
+    licence = own.parent / "LICENSE"  # in a checkout; an install keeps it in its record
     if licence.is_file():
         _place(licence, packages / own.name / "LICENSE")
+    else:
+        _copy_record(_distribution("ami-fault-site"), packages)
     for name, module in _LIBRARIES.items():
         _copy(_folder_of(module), packages / module)
         _copy_record(_distribution(name), packages)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,27 +47,53 @@ def test_a_kernels_own_file_system_cannot_be_written() -> None:
     assert found.found.startswith("/proc/run: /proc cannot be written: ")
 
 
+Mount = Callable[[str], Path]
+
+
 @pytest.fixture
-def read_only(tmp_path: Path) -> Iterator[Path]:
-    """A file system that is mounted read-only, as a container's root may be."""
+def mount(tmp_path: Path) -> Iterator[Mount]:
+    """Mounts a file system in memory with these options."""
     folder = tmp_path / "root"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "ro", "none", str(folder)]
-    try:
-        mounted = os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+
+    def mounted(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+        if os.geteuid() != 0 or shutil.which("mount") is None:
+            pytest.skip("only root can mount a file system")
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        return folder
+
+    yield mounted
+    if os.path.ismount(folder):
+        subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_read_only_root_is_told_to_mount_a_volume(read_only: Path) -> None:
-    found = examine_place(read_only / "ami-fault-runs")
+def test_a_read_only_root_as_a_container_may_have_it_is_told_to_mount_a_volume(mount: Mount) -> None:
+    root = mount("ro")
+    found = examine_place(root / "ami-fault-runs")
     assert (found.level, found.found, found.cure) == (
-        Level.BAD, f"{read_only}/ami-fault-runs: {read_only} cannot be written: Read-only file system", MOUNT,
+        Level.BAD, f"{root}/ami-fault-runs: {root} cannot be written: Read-only file system", MOUNT,
     )  # fmt: skip
+
+
+def test_little_room_is_a_remark(mount: Mount) -> None:
+    root = mount("size=3m")
+    found = examine_place(root)
+    assert (found.level, found.found) == (Level.NOTE, f"{root}: only 2 MiB are free")
+    assert found.cure == f"make room, or {ELSEWHERE}"
+
+
+@pytest.mark.parametrize(("files", "tried"), [(2, "making a file"), (3, "writing and linking a file")])
+def test_what_fails_on_the_way_is_named_and_nothing_is_left(mount: Mount, files: int, tried: str) -> None:
+    """So many files the file system can hold: its root, our folder, and what we try in it."""
+    root = mount(f"nr_inodes={files}")
+    found = examine_place(root)
+    assert (found.level, found.found, found.cure) == (
+        Level.BAD, f"{root}: {tried} does not work there: No space left on device", ELSEWHERE,
+    )  # fmt: skip
+    assert list(root.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,8 @@ def bundle_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A
         bundle.write(folder)
     except bundle.BundleError as error:
         raise RefusedError(str(error)) from error
-    print(_USE_OF_BUNDLE.format(folder=shlex.quote(str(folder.absolute()))))  # noqa: T201  a result
+    place = folder.absolute()
+    print(_USE_OF_BUNDLE.format(folder=shlex.quote(str(place)), name=shlex.quote(place.name)))  # noqa: T201  a result
 
 
 _USE_OF_BUNDLE = """{folder}: all that a worker needs, for Python 3.10 to 3.13 on any system; its own libraries win.
@@ -131,6 +132,6 @@ A run under supervision:    PYTHONPATH={folder} ami-fault run --profile medium -
 A container:                docker run -v {folder}:/faults:ro -e PYTHONPATH=/faults \\
                               -e AMI_TEST_FAULT_INJECTION_ENABLED=true -e AMI_TEST_PROFILE=medium \\
                               -v "$PWD/run":/run-folder -e AMI_TEST_RUN_DIR=/run-folder IMAGE
-An image (Dockerfile):      COPY {folder} /faults
+An image (Dockerfile):      COPY {name} /faults
                             ENV PYTHONPATH=/faults
 Is the hook there?          PYTHONPATH={folder} ami-fault doctor --python /path/to/the/worker's/python"""

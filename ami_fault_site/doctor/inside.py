@@ -149,7 +149,7 @@ def with_libraries() -> dict[str, object]:
     return {
         "failed": failed,
         "seams": hooks.installed() if hooks is not None else {},
-        "layers": {shown: list(_layers(*where)) for shown, where in _WRAPPABLE.items() if where[0] in sys.modules},
+        "layers": {shown: list(_layers(*where)) for shown, where in _WRAPPABLE.items() if where[0] not in failed},
         "versions": dict(_loaded_versions()),
         "compiled": "wrapt._wrappers" in sys.modules,
     }

@@ -58,7 +58,7 @@ def _nearest(path: Path) -> Path:
 
 def _tried(error: OSError) -> str:
     """Tell from the file what was tried: a lock has none."""
-    names = {"claim": "making a file", "draft": "a link to a file", "count": "writing a file"}
+    names = {"claim": "making a file", "draft": "writing and linking a file", "count": "writing a file"}
     return names.get(os.path.basename(str(error.filename or "")), "a lock (lockf)")
 
 
