@@ -199,9 +199,22 @@ def test_a_library_imported_by_a_sitecustomize_after_us_is_named_too(armed: Envi
     assert told(found["sitecustomize"]) == ("ok", f"{theirs} is run")
 
 
-def test_the_lines_of_namespace_packages_do_not_hinder_the_search(armed: Environment, tmp_path: Path) -> None:
-    armed.write("a_ns.pth", "import sys; assert sys._getframe(1).f_locals['sitedir'].endswith('site-packages')\n")
-    line = armed.write("a_second.pth", "import wrapt\n")
+@pytest.mark.parametrize("number", ["3.10", "3.12", "3.13"])
+def test_the_start_of_other_pythons_is_followed_too(tmp_path: Path, number: str) -> None:
+    base = interpreters.others().get(number)
+    if base is None:
+        pytest.skip(f"Python {number} is not here")
+    other = interpreters.make(tmp_path / "env", base)
+    other.install()
+    line = other.write("a_first.pth", "import requests\n")
+    found = look(other, tmp_path)
+    assert found["hook"].level is Level.OK
+    assert found["imported at start"].found == f"before us: urllib3 (from {line}), requests (from {line})"
+
+
+def test_a_line_that_looks_where_it_is_being_run_does_not_hinder_the_search(armed: Environment, tmp_path: Path) -> None:
+    code = "import sys; assert (sitedir, sys._getframe(1).f_locals['sitedir']) == ({0!r}, {0!r}); import wrapt\n"
+    line = armed.write("a_second.pth", code.format(str(armed.packages)))
     assert look(armed, tmp_path)["imported at start"].found == f"before us: wrapt (from {line})"
 
 
