@@ -59,6 +59,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report.making", "report.moments", "report.search", "report.junit", "report.machine"),
     ("report.markdown", "report.terminal", "report.story"),
     ("report",),
+    ("doctor.inside", "doctor.terms", "bundle"),
+    ("doctor.probe", "doctor.place"),
+    ("doctor.hooked", "doctor.command"),
     ("doctor",),  # looks at the hooks
     ("startup", "cli.speaking"),
     ("cli.sandboxing", "cli.verdicts", "cli.looking", "cli.trying"),
