@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from ami_fault_site import plan
 from ami_fault_site.antenna import Lease
 from ami_fault_site.faults import CRASH_EXIT_CODE, SETTINGS_EXIT_CODE, Call, Decision, Seam, Site, Trigger
+from ami_fault_site.injected import Injected
 from ami_fault_site.ledger import Ledger
 from ami_fault_site.redaction import redact
 from ami_fault_site.runfolder import RunFolder
@@ -51,6 +52,7 @@ class Injector:
         self.run = run
         self.seams: dict[Seam, str] = {}
         self.here = _Here()
+        self.injected = Injected()
         self._ledger = ledger
         self._silent = False
         self._hosts: set[str] = set()

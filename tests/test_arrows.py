@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("values",),
     ("settings",),
     ("antenna", "redaction", "plan", "forecast"),
-    ("profiles", "ledger", "runfolder", "target", "connections", "guardian", "joblog"),
+    ("profiles", "ledger", "runfolder", "target", "connections", "guardian", "joblog", "injected"),
     ("outlook",),  # a forecast in words
     ("history.records",),  # of events, which are the ledger's
     ("history.files",),
@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("injector", "incarnation", "service"),
     ("witness", "arming", "supervisor", "display"),
     ("hooks.patch", "hooks.failing_adapter"),
-    ("hooks.http", "hooks.images", "hooks.tasks"),
+    ("hooks.http", "hooks.images", "hooks.tasks", "hooks.sentry"),
     ("hooks",),
     ("report.contents", "report.refusals"),
     ("report.ending",),
@@ -74,8 +74,8 @@ IMPURE = {
 }  # fmt: skip
 WORKER_SIDE = {
     "", "startup", "arming", "injector", "witness", "ledger", "runfolder", "plan", "profiles", "settings", "antenna",
-    "faults", "redaction", "values",
-    "hooks", "hooks.http", "hooks.images", "hooks.tasks", "hooks.patch", "hooks.failing_adapter",
+    "faults", "redaction", "values", "injected",
+    "hooks", "hooks.sentry", "hooks.http", "hooks.images", "hooks.tasks", "hooks.patch", "hooks.failing_adapter",
 }  # fmt: skip
 OPERATOR_ONLY = {"typer", "rich", "fastapi", "uvicorn", "nats"}
 
