@@ -16,7 +16,9 @@ PACKAGE = "ami_fault_site"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("",),  # the package itself: its version, and nothing else
     ("faults",),
-    ("values",),
+    ("values", "rules"),
+    ("syntax",),  # of one rule
+    ("grammar",),  # of all
     ("settings",),
     ("antenna", "redaction", "plan", "forecast"),
     ("profiles", "ledger", "runfolder", "target", "connections", "guardian", "joblog", "injected"),
@@ -41,7 +43,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("selftest",),
     ("injector", "incarnation", "service"),
     ("witness", "arming", "supervisor", "display"),
-    ("hooks.patch", "hooks.failing_adapter"),
+    ("hooks.patch", "hooks.wire"),
+    ("hooks.recording",),
+    ("hooks.breaking",),
+    ("hooks.transport",),
+    ("hooks.failing_adapter",),
     ("hooks.http", "hooks.images", "hooks.tasks", "hooks.sentry"),
     ("hooks",),
     ("report.contents", "report.refusals"),
@@ -66,7 +72,8 @@ DOORWAYS = {"__main__": {"cli"}, "site.sitecustomize": {"startup"}}
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 PURE = (
-    "faults", "values", "settings", "plan", "antenna", "redaction", "forecast", "outlook", "joblog", "trials",
+    "faults", "values", "rules", "syntax", "grammar", "settings", "plan", "antenna", "redaction", "forecast", "outlook",
+    "joblog", "trials",
     *(name for name in HEIGHT if name.partition(".")[0] in ("history", "verdict")),
 )  # fmt: skip
 IMPURE = {
@@ -76,6 +83,7 @@ WORKER_SIDE = {
     "", "startup", "arming", "injector", "witness", "ledger", "runfolder", "plan", "profiles", "settings", "antenna",
     "faults", "redaction", "values", "injected",
     "hooks", "hooks.sentry", "hooks.http", "hooks.images", "hooks.tasks", "hooks.patch", "hooks.failing_adapter",
+    "hooks.transport", "hooks.breaking", "hooks.recording", "hooks.wire",
 }  # fmt: skip
 OPERATOR_ONLY = {"typer", "rich", "fastapi", "uvicorn", "nats"}
 

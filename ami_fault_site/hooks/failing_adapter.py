@@ -1,132 +1,178 @@
-"""Make the real library fail for real: an adapter whose connections do not get through, for one call.
+"""Make one call fail for real: an adapter of requests whose connections break, at every attempt in the same way.
 
-The adapter, its pools, connections and retries are requests' and urllib3's own; only `connect`, `send` and the socket
-of its connections are replaced, on the instances. Whatever such a failure becomes on its way up, through the session's
-own Retry included, is what a real one becomes. The pauses between retries are left out.
+The adapter, its pools, connections and retries are requests' and urllib3's own; only `connect` of its connections is
+replaced, on the instances. Whatever such a failure becomes on its way up, through the session's own Retry included, is
+what a real one becomes. The pauses between retries are left out.
 """
 
 from __future__ import annotations
 
-import errno
-import io
-import os
+import copy
+import types
 from collections.abc import Callable
-from http import HTTPStatus
-from typing import Any
+from http.client import HTTPResponse as ParsedResponse
+from typing import Any, Protocol
 
 from requests.adapters import HTTPAdapter
+from requests.models import PreparedRequest, Response
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.response import HTTPResponse
 from urllib3.util.retry import Retry
 
+from ami_fault_site.faults import Effect, Harm, Phase
+from ami_fault_site.hooks.breaking import (
+    break_fresh,
+    broken_socket,
+    comes_instead,
+    is_possible,
+    pretend_verified,
+    whole_socket,
+)
+from ami_fault_site.hooks.recording import Answer, record
+from ami_fault_site.hooks.transport import striking
+from ami_fault_site.hooks.wire import wait
 
-def failing(adapter: object, kind: str) -> HTTPAdapter:
-    """Return an adapter that fails in one of NETWORK_KINDS or as http-404, and retries as `adapter` does."""
+Tell = Callable[[Answer], bool]
+"""Takes what the service really answered; False lets that answer through after all."""
+
+
+class Adapter(Protocol):
+    """What a session sends its requests through."""
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
+        """Send, with the caller's stream, timeout, verify, cert and proxies."""
+
+
+def failing(adapter: Any, harm: Harm, tell: Tell) -> HTTPAdapter:
+    """Return an adapter for one call that fails as `harm` (NETWORK or SLOW) says, and retries as `adapter` does.
+
+    A harm of phase after or during lets `adapter` make the real call first. `tell` is not called if that fails, or if
+    the answer has no body that could be cut: then the harm is not done. A harm of a connection that goes through a
+    proxy comes out as that of a direct one.
+    """
+    if harm.kind == "delay":
+        return _Delaying(adapter, harm)
+    if comes_instead(harm):
+        return _Failing(harm, _retries(adapter))
+    return _FailingLate(adapter, harm, tell)
+
+
+def _retries(adapter: Any) -> Retry:
+    """Return the adapter's own retries, which do not pause."""
     retries = getattr(adapter, "max_retries", None)
     if not isinstance(retries, Retry):
-        retries = Retry(0, read=False)
-    return _FailingAdapter(kind, retries.new(backoff_factor=0))
+        return Retry(0, read=False)
+    quick = copy.copy(retries)
+    own = type(retries)
+    # A subclass, because each attempt makes a new Retry of the old one's class; the log shows its name.
+    quick.__class__ = types.new_class(own.__name__, (own,), {}, lambda names: names.update(sleep=_no_pause))
+    return quick
 
 
-class _FailingAdapter(HTTPAdapter):
-    def __init__(self, kind: str, retries: Retry) -> None:
-        self._kind = kind
+def _no_pause(_retry: Retry, _response: object = None) -> None:
+    """Take the place of the pause before the next attempt."""
+
+
+class _Delaying(HTTPAdapter):
+    """Waits before or after the real call."""
+
+    def __init__(self, adapter: Any, harm: Harm) -> None:
+        self._adapter, self._harm = adapter, harm
+        super().__init__()
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        """Send through the real adapter."""
+        if self._harm.phase is Phase.BEFORE:
+            wait(self._harm.seconds)
+        response: Response = self._adapter.send(request, *args, **kwargs)
+        if self._harm.phase is Phase.AFTER:
+            wait(self._harm.seconds)
+        return response
+
+
+class _FailingLate(HTTPAdapter):
+    """Makes the real call, keeps its answer, and fails in its place."""
+
+    def __init__(self, adapter: Any, harm: Harm, tell: Tell) -> None:
+        self._adapter, self._harm, self._tell = adapter, harm, tell
+        super().__init__()
+
+    def send(self, request: PreparedRequest, stream: bool = False, **kwargs: Any) -> Response:  # type: ignore[override]
+        """Send through the real adapter first."""
+        response: Response = self._adapter.send(request, stream=True, **kwargs)
+        if not isinstance(response.raw, HTTPResponse):
+            return response  # some adapter without a wire
+        answer = record(response.raw)
+        if is_possible(self._harm, answer) and self._tell(answer):
+            # Slow is not failed: the real adapter has made its retries.
+            retries = Retry(0, read=False) if self._harm.effect is Effect.SLOW else _retries(self._adapter)
+            return _Failing(self._harm, retries, answer).send(request, stream=stream, **kwargs)
+        response.raw = _anew(answer, request.method or "")
+        return response
+
+
+def _anew(answer: Answer, method: str) -> HTTPResponse:
+    """Return the answer as it was before it was read."""
+    wire = whole_socket(answer)
+    parsed = ParsedResponse(wire, method=method)
+    wire.close()  # its stream is held by what is parsed
+    parsed.begin()
+    return HTTPResponse(
+        parsed,
+        answer.headers,  # type: ignore[arg-type]
+        answer.status_code,
+        answer.version,
+        reason=answer.reason,
+        preload_content=False,
+        decode_content=False,
+        original_response=parsed,
+        request_method=method,
+    )
+
+
+class _Failing(HTTPAdapter):
+    """Its connections get through to nobody."""
+
+    def __init__(self, harm: Harm, retries: Retry, answer: Answer | None = None) -> None:
+        self._harm, self._answer = harm, answer
         super().__init__(max_retries=retries)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pool manager as ever, with pools whose connections fail."""
+        """Make the pool manager as ever, with pools whose connections break."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {
-            "http": lambda *a, **k: _prepare(HTTPConnectionPool(*a, **k), self._kind),
-            "https": lambda *a, **k: _prepare(HTTPSConnectionPool(*a, **k), self._kind),
+            "http": lambda *a, **k: self._breaking(HTTPConnectionPool(*a, **k)),
+            "https": lambda *a, **k: self._breaking(HTTPSConnectionPool(*a, **k)),
         }
 
     def proxy_manager_for(self, *_args: Any, **_kwargs: Any) -> Any:
         """A proxy is as unreachable as everything else."""
         return self.poolmanager
 
+    def send(self, *args: Any, **kwargs: Any) -> Response:
+        """Send into nothing; these are no attempts at the service."""
+        with striking(None):
+            return super().send(*args, **kwargs)
 
-def _prepare(pool: HTTPConnectionPool, kind: str) -> HTTPConnectionPool:
-    make: Callable[..., Any] = pool.ConnectionCls
+    def _breaking(self, pool: HTTPConnectionPool) -> HTTPConnectionPool:
+        make: Callable[..., Any] = pool.ConnectionCls
 
-    def connection(*args: Any, **kwargs: Any) -> Any:
-        return _break(make(*args, **kwargs), kind)
+        def connection(*args: Any, **kwargs: Any) -> Any:
+            return self._break(make(*args, **kwargs))
 
-    pool.ConnectionCls = connection  # type: ignore[assignment]
-    return pool
+        pool.ConnectionCls = connection  # type: ignore[assignment]
+        return pool
 
+    def _break(self, connection: HTTPConnection) -> HTTPConnection:
+        """Let a real connection object meet its failure in the method in which a real one meets it."""
 
-def _break(connection: HTTPConnection, kind: str) -> HTTPConnection:
-    """Let a real connection object meet its failure in the method in which a real one meets it."""
+        def connect() -> None:
+            if self._answer is None:
+                break_fresh(connection, self._harm)
+            else:
+                connection.sock = broken_socket(self._harm, self._answer)
+                pretend_verified(connection)
 
-    def connect() -> None:
-        if kind == "refused":
-            _refuse(connection)
-        if kind == "connect-timeout":
-            _time_out(connection)
-        connection.sock = _Socket(kind)
-        connection.is_verified = True  # or HTTPS warns about a certificate that was never asked for
-
-    def send(_data: object) -> None:
-        if connection.sock is None:
-            connect()
-
-    connection.connect = connect  # type: ignore[method-assign]
-    connection.send = send  # type: ignore[method-assign, assignment]
-    return connection
-
-
-def _refuse(connection: HTTPConnection) -> None:
-    try:
-        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-    except OSError as error:
-        raise NewConnectionError(connection, f"Failed to establish a new connection: {error}") from error
-
-
-def _time_out(connection: HTTPConnection) -> None:
-    try:
-        raise TimeoutError("timed out")
-    except TimeoutError as error:
-        message = f"Connection to {connection.host} timed out. (connect timeout={connection.timeout})"
-        raise ConnectTimeoutError(connection, message) from error
-
-
-class _Socket:
-    """The socket of a connection to a server that answers with an error, or not at all."""
-
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
-
-    def makefile(self, *_args: object, **_kwargs: object) -> io.BufferedIOBase:
-        """Return what the server sends."""
-        if self._kind == "read-timeout":
-            return io.BufferedReader(_Silence())
-        return io.BytesIO(answer(int(self._kind.rpartition("-")[2])))
-
-    def settimeout(self, _seconds: float | None) -> None:
-        """A server that does not exist has no time of its own."""
-
-    def sendall(self, _data: object) -> None:
-        """Whatever is sent is not heard."""
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-
-class _Silence(io.RawIOBase):
-    """A stream whose other end says nothing until the caller's timeout is over."""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, _buffer: object) -> int:
-        raise TimeoutError("timed out")
-
-
-def answer(status: int) -> bytes:
-    """Return the bytes of an HTTP error answer as a web server or proxy in front of a service sends it."""
-    phrase = HTTPStatus(status).phrase
-    body = f"<html><head><title>{status} {phrase}</title></head><body><h1>{status} {phrase}</h1></body></html>\n"
-    head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\nConnection: close"
-    return f"{head}\r\n\r\n{body}".encode()
+        connection.connect = connect  # type: ignore[method-assign]
+        return connection

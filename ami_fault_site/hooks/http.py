@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from requests.exceptions import RequestException
 from requests.models import PreparedRequest, Response
 
-from ami_fault_site.faults import Decision, Seam
+from ami_fault_site.faults import Decision, Harm, Seam
 from ami_fault_site.hooks.failing_adapter import failing
 from ami_fault_site.hooks.patch import install as patch
 from ami_fault_site.injector import Injector
@@ -27,7 +27,7 @@ class _Here(threading.local):
 
     depth = 0
     api = False
-    failure = ""
+    failure: Harm | None = None
 
 
 def install(module: ModuleType, injector: Injector, first_call: Callable[[], None]) -> Callable[[], None]:
@@ -54,18 +54,18 @@ def install(module: ModuleType, injector: Injector, first_call: Callable[[], Non
         here.depth, here.api = here.depth + 1, passage.lease is None
         try:
             asked = injector.sheltered(lambda: _ask(injector, witness, first_call, passage, host, able), NOT_ASKED)
-            here.failure = asked.decision.kind if asked.struck else ""
+            here.failure = asked.decision.harm if asked.struck else None
             return _pass_on(witness, passage, asked, lambda: wrapped(*args, **kwargs))
         finally:
             here.depth -= 1
-            here.failure = ""
+            here.failure = None
 
     def get_adapter(
         wrapped: Callable[..., Any], _session: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> object:
         adapter = wrapped(*args, **kwargs)
-        kind, here.failure = here.failure, ""
-        return failing(adapter, kind) if kind else adapter
+        harm, here.failure = here.failure, None
+        return adapter if harm is None else failing(adapter, harm, lambda _answer: True)
 
     undo_send = patch(module.Session, "send", send)
     undo_adapter = patch(module.Session, "get_adapter", get_adapter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import reduce
 from importlib import import_module
+from inspect import getattr_static
 from typing import Any
 
 import wrapt
@@ -39,17 +40,22 @@ def install(owner: object, name: str, wrapper: Wrapper) -> Callable[[], None]:
     """Wrap `owner.name` and return the undo.
 
     The undo restores the original if the attribute is still ours; if somebody has wrapped over us since, it leaves
-    theirs alone and ours turns inert. The attribute is read from the owner's own dictionary: read through a class,
-    a function wrapper gives a new bound object each time.
+    theirs alone and ours turns inert. The attribute is read without being bound: read through a class, a function
+    wrapper gives a new bound object each time. One that the owner inherits is hooked on the owner only.
     """
-    original = vars(owner)[name]
+    original = getattr_static(owner, name)
+    is_inherited = name not in vars(owner)
     active = [True]
     hook = Hook(original, wrapper, enabled=lambda: active[0])
     setattr(owner, name, hook)
 
     def undo() -> None:
         active[0] = False
-        if vars(owner).get(name) is hook:
+        if vars(owner).get(name) is not hook:
+            return
+        if is_inherited:
+            delattr(owner, name)
+        else:
             setattr(owner, name, original)
 
     return undo
