@@ -42,9 +42,10 @@ class Injected:
         except TypeError:
             return
 
-    def struck(self, effect: Effect) -> None:
-        """Remember that this thread's last call through a seam failed because it was struck."""
+    def struck(self, effect: Effect, thing: object = None) -> None:
+        """Remember that this thread's last call through a seam failed, with `thing`, because it was struck."""
         self._here.last = effect
+        self.mark(thing, effect)
 
     def passed(self) -> None:
         """Remember that this thread's last call through a seam was not made to fail."""

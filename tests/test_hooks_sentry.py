@@ -54,8 +54,7 @@ def arm():
     return hooks._watch.injector
 
 def struck(injector, error, effect=Effect.NETWORK):
-    injector.injected.mark(error, effect)
-    injector.injected.struck(effect)
+    injector.injected.struck(effect, error)
     return error
 
 def report(error, text="failed"):

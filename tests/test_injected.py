@@ -122,8 +122,7 @@ def test_a_chain_that_runs_in_a_circle_comes_to_an_end() -> None:
 
 def test_a_builtin_error_cannot_be_marked_and_is_told_only_by_the_thread_that_met_it() -> None:
     injected, error = Injected(), ConnectionResetError("reset")
-    injected.mark(error, Effect.NETWORK)
-    injected.struck(Effect.NETWORK)
+    injected.struck(Effect.NETWORK, error)
     assert injected.tells(error) is None
     assert injected.behind(error) is Effect.NETWORK
     assert in_a_thread(lambda: injected.behind(error)) is None
@@ -131,7 +130,7 @@ def test_a_builtin_error_cannot_be_marked_and_is_told_only_by_the_thread_that_me
 
 def test_a_marked_error_is_told_in_every_thread() -> None:
     injected, error = Injected(), requests.ConnectionError("x")
-    injected.mark(error, Effect.NETWORK)
+    injected.struck(Effect.NETWORK, error)
     assert in_a_thread(lambda: injected.behind(error)) is Effect.NETWORK
 
 
