@@ -29,6 +29,7 @@ from ami_fault_site.faults import (
     Trigger,
 )
 from ami_fault_site.hosts import refused_host
+from ami_fault_site.injected import Injected
 from ami_fault_site.ledger import Ledger
 from ami_fault_site.redaction import redact
 from ami_fault_site.runfolder import RunFolder
@@ -71,6 +72,7 @@ class Injector:
         # A process group is one start of the worker where no supervisor numbers its lives.
         self._tree = str(settings.incarnation or f"group-{os.getpgrp()}")
         self.budget = Budget(settings.max_deliver, run, self._tree)
+        self.injected = Injected()
         self._ledger = ledger
         self._silent = False
         self._hosts: set[str] = set()

@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("values",),
     ("settings",),
     ("antenna", "redaction", "plan", "forecast", "hosts", "banner", "deaths"),
-    ("profiles", "ledger", "runfolder", "target", "connections", "guardian", "joblog", "holdings"),
+    ("profiles", "ledger", "runfolder", "target", "connections", "guardian", "joblog", "holdings", "injected"),
     ("budget",),
     ("outlook",),  # a forecast in words
     ("history.records",),  # of events, which are the ledger's
@@ -50,7 +50,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("hooks.breaking",),
     ("hooks.transport",),
     ("hooks.failing_adapter", "hooks.crossing", "hooks.revising"),
-    ("hooks.http", "hooks.images", "hooks.tasks"),
+    ("hooks.http", "hooks.images", "hooks.tasks", "hooks.sentry"),
     ("hooks",),
     ("report.contents", "report.refusals"),
     ("report.ending",),
@@ -87,7 +87,7 @@ IMPURE = {
 WORKER_SIDE = {
     "", "startup", "arming", "injector", "witness", "ledger", "runfolder", "plan", "profiles", "settings", "antenna",
     "faults", "redaction", "values", "rules", "syntax", "grammar",
-    "hosts", "banner", "deaths", "holdings", "budget",
+    "hosts", "banner", "deaths", "holdings", "budget", "injected", "hooks.sentry",
     "hooks.strikes", "hooks.crossing", "hooks.revising",
     "hooks", "hooks.http", "hooks.images", "hooks.tasks", "hooks.patch", "hooks.failing_adapter",
     "hooks.transport", "hooks.breaking", "hooks.recording", "hooks.wire",

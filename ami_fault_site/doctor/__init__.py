@@ -47,7 +47,9 @@ def effective_lines(effective: Effective) -> list[tuple[str, str, str]]:
     for row in TABLE:
         value = getattr(effective.settings, row.field)
         parts = sorted(value) if isinstance(value, frozenset) else value
-        shown = ", ".join(map(plain, parts)) if isinstance(parts, (tuple, list)) else str(getattr(value, "value", value))
+        shown = (
+            ", ".join(map(plain, parts)) if isinstance(parts, (tuple, list)) else str(getattr(value, "value", value))
+        )
         unset = value is None or shown == "" or (row.field == "seed" and not effective.settings.has_seed)
         rows.append((row.name, "-" if unset else shown, effective.sources[row.name]))
     return rows
