@@ -169,7 +169,9 @@ class Injector:
                 return
             self._counting(self.budget.doom, None)
             if decision.effect is Effect.TRANSIENT:
-                raise InjectedTransientError(f"injected by ami-fault-site: {decision.reason}")
+                error = InjectedTransientError(f"injected by ami-fault-site: {decision.reason}")
+                self.injected.struck(decision.effect, error)
+                raise error
             if decision.kind not in (Mode.HANG.value, Mode.SYSEXIT.value):
                 die(Mode(decision.kind))
         die(Mode(decision.kind))  # of what goes on to live, nobody must wait for the lock

@@ -51,8 +51,10 @@ class Crossing:
                 response = send()
             except BaseException as error:
                 failure = error
+                self._sheltered(lambda: self._tell(failure), None)
                 self._sheltered(lambda: self._witness.failed(self._passage, decision, self._harm, failure), None)
                 raise
+            self._sheltered(lambda: self._tell(response), None)
             self._die_unheard(death, response)
             self._sheltered(lambda: self._witness.answered(self._passage, decision, self._harm, response), None)
         self._die_at(death, Point.AFTER_POST)
@@ -86,6 +88,14 @@ class Crossing:
         if injector.settings.network_layer is Layer.ATTEMPT:
             self._attempts = CallAttempts(injector, self._witness, passage)
         return decision
+
+    def _tell(self, ended: Response | BaseException) -> None:
+        """Remember whether the end of this call, an answer or an error, was our doing."""
+        harm, injected = self._harm, self._injector.injected
+        if harm is None:
+            injected.passed()
+        else:
+            injected.struck(harm.effect, ended)
 
     def _refuse_the_doomed(self, fail_by: Callable[[Harm | None], None]) -> None:
         """Let a loader fetch no more once an injected fault has given up what it holds: it would be lost unseen."""

@@ -67,8 +67,14 @@ def _pass_on(
     try:
         image = open_damaged(wrapped, decision.kind, args, kwargs) if struck else wrapped(*args, **kwargs)
     except BaseException as error:
+        if struck and decision.effect is not None:
+            injector.injected.struck(decision.effect, error)
         _book(injector, call, type(error).__name__, struck, decision.draw, [e.value for e in decision.eligible])
         raise
+    if struck and decision.effect is not None:
+        injector.injected.struck(decision.effect)  # damage that only loading shows
+    else:
+        injector.injected.passed()
     _book(injector, call, "", struck, decision.draw, [e.value for e in decision.eligible])
     return image
 

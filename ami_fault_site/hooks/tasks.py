@@ -121,6 +121,7 @@ def _pass_on(injector: Injector, call: Call, deliveries: tuple[Delivery, ...], w
     except BaseException as error:
         injector.book("batch-end", job=call.job, error=type(error).__name__, seconds=round(time.monotonic() - began, 4))
         raise
+    injector.injected.passed()
     passage.meets(Phase.AFTER)  # a slow batch is not over before
     injector.book("batch-end", job=call.job, error="", seconds=round(time.monotonic() - began, 4))
     passage.meets(Point.AFTER_BATCH)
