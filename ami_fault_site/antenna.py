@@ -42,6 +42,12 @@ class Delivery:
     left: int
 
     @property
+    def subject(self) -> str:
+        """The reply subject itself."""
+        numbers = (self.delivery, self.sequence, self.consumer_sequence, self.published, self.left)
+        return ".".join(["$JS", "ACK", self.stream, self.consumer, *map(str, numbers)])
+
+    @property
     def job(self) -> int | None:
         """The job whose stream this is, None if the stream is not named as Antenna names it."""
         number = self.stream.rpartition("_")[2]
@@ -126,6 +132,21 @@ def jobs_in(body: bytes | str) -> tuple[int, ...]:
     """Return the job ids that a poll's answer lists."""
     ids = (item.get("id") for item in _items(body, "results"))
     return tuple(number for number in ids if isinstance(number, int))
+
+
+def only_jobs(body: bytes | str, jobs: frozenset[int]) -> tuple[bytes, tuple[int, ...]] | None:
+    """Return a poll's answer with no other jobs than these, and which were left out; None if none was."""
+    others = tuple(job for job in jobs_in(body) if job not in jobs)
+    if not others:
+        return None
+    kept = [item for item in _items(body, "results") if item.get("id") in jobs]
+    return json.dumps({**_object(body), "count": len(kept), "next": None, "results": kept}).encode(), others
+
+
+def without_tasks(body: bytes | str, subjects: frozenset[str]) -> bytes:
+    """Return a tasks response without the tasks that have these reply subjects."""
+    kept = [item for item in _items(body, "tasks") if str(item.get("reply_subject", "")) not in subjects]
+    return json.dumps({**_object(body), "tasks": kept}).encode()
 
 
 def is_accepted(status: int, body: bytes | str) -> bool:

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 import ami_fault_site
 from ami_fault_site import profiles, runfolder
+from ami_fault_site.hosts import refused_host
 from ami_fault_site.injector import Injector, say
 from ami_fault_site.ledger import Ledger
-from ami_fault_site.settings import Settings, SettingsError, refused_host
+from ami_fault_site.settings import Settings, SettingsError
 
 BASE_URL = "AMI_ANTENNA_API_BASE_URL"
 

@@ -5,17 +5,35 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from ami_fault_site import plan
-from ami_fault_site.antenna import Lease
-from ami_fault_site.faults import CRASH_EXIT_CODE, SETTINGS_EXIT_CODE, Call, Decision, Seam, Site, Trigger
+from ami_fault_site.antenna import Delivery, Lease
+from ami_fault_site.banner import banner
+from ami_fault_site.budget import Budget
+from ami_fault_site.deaths import die
+from ami_fault_site.faults import (
+    SETTINGS_EXIT_CODE,
+    Call,
+    Decision,
+    Effect,
+    InjectedTransientError,
+    Limit,
+    Mode,
+    Role,
+    Seam,
+    Site,
+    Trigger,
+)
+from ami_fault_site.hosts import refused_host
+from ami_fault_site.injected import Injected
 from ami_fault_site.ledger import Ledger
 from ami_fault_site.redaction import redact
 from ami_fault_site.runfolder import RunFolder
-from ami_fault_site.settings import Settings, protected_by
+from ami_fault_site.settings import Settings
 
 T = TypeVar("T")
 
@@ -51,9 +69,20 @@ class Injector:
         self.run = run
         self.seams: dict[Seam, str] = {}
         self.here = _Here()
+        # A process group is one start of the worker where no supervisor numbers its lives.
+        self._tree = str(settings.incarnation or f"group-{os.getpgrp()}")
+        self.budget = Budget(settings.max_deliver, run, self._tree)
+        self.injected = Injected()
         self._ledger = ledger
         self._silent = False
         self._hosts: set[str] = set()
+
+    @property
+    def role(self) -> Role:
+        """What this process is to its worker: what multiprocessing calls a daemon loads for another."""
+        multiprocessing = sys.modules.get("multiprocessing.process")
+        daemon = multiprocessing is not None and multiprocessing.current_process().daemon
+        return Role.LOADER if daemon else Role.MAIN
 
     def sheltered(self, work: Callable[[], T], otherwise: T) -> T:
         """Do some work of our own that must not become the worker's trouble, whatever goes wrong in it."""
@@ -73,121 +102,184 @@ class Injector:
         except OSError as error:
             self._give_up(f"the ledger cannot be written: {error.strerror or error}")
 
-    def attempt(self, site: Site) -> str:
-        """Number the calls that carry no identity, over all processes of the run."""
-        if self._silent:
-            return ""
-        try:
-            return str(self.run.count(site.value))
-        except (OSError, ValueError) as error:
-            self._give_up(f"a counter of the run folder cannot be kept: {error}")
-            return ""
+    # --- deciding
 
     def decide(self, call: Call) -> Decision:
-        """Ask the plan; books nothing."""
+        """Ask the plan; books nothing. What it lets through on purpose ("off") takes its place here."""
         if self._silent:
             return Decision(reason="the ledger is incomplete")
-        return plan.decide(self.settings, call)
+        decision = plan.decide(self.settings, call, self)
+        if decision.harm is None and decision.limit is not None:
+            self._counting(lambda: self._take(decision.limit), False)
+        return decision
 
-    def grant(self, call: Call, decision: Decision, tasks: list[list[int]] | None = None, unable: str = "") -> bool:
+    def attempt(self, site: Site) -> str:
+        """Number the calls that carry no identity, over all processes of the run."""
+        return "" if self._silent else self._counting(lambda: str(self.run.count(site.value)), "")
+
+    def passed(self, name: str) -> int:
+        """Count one more passage over all processes of the run."""
+        return 0 if self._silent else self._counting(lambda: self.run.count(name), 0)
+
+    def has_room(self, limit: Limit) -> bool:
+        """Say whether a limit is not reached yet."""
+        return self._counting(lambda: self.run.counted(limit.name) < limit.most, False)
+
+    def received(self, leases: Sequence[Lease]) -> None:
+        """Note what was handed out: for the windows, and what of it is on its last delivery."""
+        if leases and self.settings.start_after_tasks is not None:
+            self._counting(lambda: self.run.count("tasks-handed-out", len(leases)), 0)
+        if leases and self.budget.is_news():
+            self.book("budget", max_deliver=self.budget.most, source=self.budget.source)
+        self._counting(lambda: self.budget.received(lease.delivery for lease in leases), None)
+
+    def fetching(self) -> AbstractContextManager[object]:
+        """Be about to fetch tasks, until what they are was received: who is about to die waits for it."""
+        return self._sharing(self.budget.fetching(), None)
+
+    def answered(self, deliveries: Iterable[Delivery]) -> None:
+        """Note that answers to these were heard."""
+        self._counting(lambda: self.budget.answered(deliveries), None)
+
+    # --- striking
+
+    def grant(
+        self, call: Call, decision: Decision, /, loses: Iterable[Delivery] = (), unable: str = "", **told: object
+    ) -> bool:
         """Book the fault that is about to strike, or why it is withheld; True if it may be carried out now.
 
-        `unable` is why it could not be carried out here, if so.
+        `loses` are the deliveries that nobody can answer any more if it strikes. `unable` is why it could not be
+        carried out here, if so. `told` is added to what is booked.
         """
-        if decision.effect is None or self._silent:
+        if decision.harm is None or self._silent:
             return False
-        withheld = unable or self._withheld()
-        self.book("withheld" if withheld else "fault", **_told(call, decision), why=withheld, tasks=tasks or [])
-        return not withheld and not self._silent
+        why = unable or self._withheld() or self._counting(lambda: self.budget.forbids(loses), "")
+        return self._book_fault(call, decision, why, told)
 
-    def crash(self) -> None:
-        """End this process at once, as a crash does: no exception, no cleanup, nothing flushed."""
-        _exit(CRASH_EXIT_CODE)
+    def strike(self, call: Call, decision: Decision, /, **told: object) -> None:
+        """End this process or leave the task loop by an exception, as decided, and book it before.
+
+        Returns if that is withheld. What the process tree holds is lost with it, so nobody of it may fetch meanwhile.
+        """
+        if decision.harm is None or self._silent:
+            return
+        with self._sharing(self.budget.closing(), "the budget cannot be kept") as forbidden:
+            why = self._withheld() or forbidden
+            if not self._book_fault(call, decision, why, told):
+                return
+            self._counting(self.budget.doom, None)
+            if decision.effect is Effect.TRANSIENT:
+                error = InjectedTransientError(f"injected by ami-fault-site: {decision.reason}")
+                self.injected.struck(decision.effect, error)
+                raise error
+            if decision.kind not in (Mode.HANG.value, Mode.SYSEXIT.value):
+                die(Mode(decision.kind))
+        die(Mode(decision.kind))  # of what goes on to live, nobody must wait for the lock
 
     def meet_host(self, host: str) -> None:
-        """Look at the host of an API call once: refuse a protected one, print the banner at an incarnation's first."""
+        """Look at the host of an API call once: refuse one that may not be tested, print an incarnation's banner."""
         if host in self._hosts:
             return
         self._hosts.add(host)
-        entry = protected_by(urlsplit(f"//{host}").hostname or "", self.settings.protected_hosts)
-        if entry:
+        why = refused_host(urlsplit(f"//{host}").hostname or "", self.settings)
+        if why:
             self.book("refused", target=host)
-            stop([f"{host} is a protected host (AMI_TEST_PROTECTED_HOSTS={entry}): never tested"])
+            stop([why])
         self.book("target", target=host)
         if not self._silent:
             self._print_banner(host)
 
+    def _book_fault(self, call: Call, decision: Decision, why: str, more: dict[str, object]) -> bool:
+        if not why:
+            why = self._counting(lambda: self._claim(decision), "a counter of the run folder cannot be kept")
+        told = {**_told(call, decision), "role": self.role.value, **more}
+        if why:
+            self.book("withheld", **told, why=why)
+            return False
+        self.book("dry" if self.settings.dry_run else "fault", **told)
+        return not self.settings.dry_run and not self._silent
+
     def _withheld(self) -> str:
-        if self.run.is_stopped():
+        settings, run = self.settings, self.run
+        if run.is_stopped():
             return "the stop file is there"
-        if self.settings.max_faults is None:
-            return ""
+        if settings.start_after is not None and run.age() < settings.start_after:
+            return f"window: AMI_TEST_START_AFTER={settings.start_after:g}"
+        if settings.stop_after is not None and run.age() >= settings.stop_after:
+            return f"window: AMI_TEST_STOP_AFTER={settings.stop_after:g}"
+        least = settings.start_after_tasks
+        if least is not None and self._counting(lambda: run.counted("tasks-handed-out"), 0) < least:
+            return f"window: AMI_TEST_START_AFTER_TASKS={least}"
+        return ""
+
+    def _claim(self, decision: Decision) -> str:
+        """Take the places that a fault needs; say which there is none of."""
+        most = self.settings.max_faults
+        if most is not None and not self.run.counted("faults") < most:
+            return f"AMI_TEST_MAX_FAULTS={most} is reached"
+        if decision.limit is not None and not self._take(decision.limit):
+            return f"{decision.limit.most} of {decision.limit.most} struck already by rule: {decision.rule}"
+        if most is not None and not self.run.take("faults", most):
+            return f"AMI_TEST_MAX_FAULTS={most} is reached"
+        return ""
+
+    def _take(self, limit: Limit | None) -> bool:
+        return limit is None or self.run.take(limit.name, limit.most)
+
+    def _counting(self, work: Callable[[], T], otherwise: T) -> T:
+        """Use what the processes of the run share; without it, nothing is injected any more."""
         try:
-            granted = self.run.claim_slot(self.settings.max_faults)
-        except OSError as error:
-            self._give_up(f"a slot of the run folder cannot be claimed: {error.strerror}")
-            granted = False
-        return "" if granted else f"AMI_TEST_MAX_FAULTS={self.settings.max_faults} is reached"
+            return work()
+        except (OSError, ValueError) as error:
+            self._give_up(f"a counter of the run folder cannot be kept: {getattr(error, 'strerror', None) or error}")
+            return otherwise
+
+    @contextmanager
+    def _sharing(self, shared: AbstractContextManager[T], otherwise: T) -> Iterator[T]:
+        """Enter what the processes of the run share; if that fails nothing is injected any more."""
+        with ExitStack() as stack:
+            yield self._counting(lambda: stack.enter_context(shared), otherwise)
 
     def _print_banner(self, host: str) -> None:
-        incarnation = self.settings.incarnation
         try:
-            # A process group is one start of the worker where no supervisor numbers its lives.
-            first = self.run.claim(f"banner-{incarnation or f'group-{os.getpgrp()}'}")
+            first = self.run.claim(f"banner-{self._tree}")
         except OSError as error:
             self._give_up(f"the run folder cannot be written: {error.strerror}")
             return
         if first:
-            for line in banner(self.settings, self.seams, host, self.run):
+            for line in banner(self.settings, self.seams, host, self.run.path, str(self.budget)):
                 say(line)
 
     def _give_up(self, problem: str) -> None:
+        if self._silent:
+            return
         self._silent = True
         self.run.mark_incomplete()
         say(f"{problem}; no more faults from process {os.getpid()}, the worker goes on")
 
 
-def banner(settings: Settings, seams: Mapping[Seam, str], host: str, run: RunFolder) -> list[str]:
-    """Return the lines that tell what is armed, for whoever reads the worker's output."""
-    rates = {
-        "crash": settings.worker_crash_rate,
-        "network": settings.network_error_rate,
-        "corrupt": settings.corrupt_image_rate,
-        "404": settings.image_404_rate,
-        "transient": settings.transient_error_rate,
-    }
-    set_rates = ", ".join(f"{name} {rate:g}" for name, rate in rates.items() if rate) or "none"
-    permanent = f", {len(settings.permanent_error_images)} permanent images" if settings.permanent_error_images else ""
-    most = "unknown" if settings.max_deliver is None else str(settings.max_deliver)
-    lines = [
-        f"incarnation {settings.incarnation} armed at {', '.join(f'{s.value} ({t})' for s, t in seams.items())}",
-        f"rates: {set_rates}{permanent}; seed {settings.seed}",
-        f"target {host}; max_deliver {most}; run folder {run.path}",
-    ]
-    if Seam.TASK not in seams and (settings.worker_crash_rate or settings.transient_error_rate):
-        lines.append(
-            "crash and transient faults cannot strike yet: no known task loop is loaded (AMI_TEST_TASK_LOOP names one)"
-        )
-    return lines
-
-
 def _told(call: Call, decision: Decision) -> dict[str, object]:
     """Return what a fault event says: enough to recompute the decision."""
-    struck = decision.struck
+    struck, harm, point = decision.struck, decision.harm, decision.point
     return {
         "site": call.site.value,
-        "effect": decision.effect.value if decision.effect else "",
+        "effect": harm.effect.value if harm else "",
         "trigger": decision.trigger.value,
         "kind": decision.kind,
-        "phase": decision.phase.value,
+        "phase": (plan.phase_of(point) if point else decision.phase).value,
+        "point": point.value if point else "",
         "reason": decision.reason,
         "rate": decision.rate,
         "draw": decision.draw,
         "job": call.job,
         "subject": struck.subject if struck else "",
         "attempt": struck.attempt if struck else "",
+        "try": call.attempt,
         "image": call.names[0] if call.names else "",
         "counted": decision.trigger is Trigger.RATE,
+        **({"rule": decision.rule} if decision.rule else {}),
+        **({"seconds": round(harm.seconds, 3)} if harm and harm.seconds else {}),
+        **({"retry_after": harm.retry_after} if harm and harm.retry_after is not None else {}),
     }
 
 

@@ -206,7 +206,8 @@ class Term:
 class Match:
     """What a call must be, beside its site; what is empty (None for `images`) is not asked for.
 
-    `name` is a glob for any of the image's names; it cannot hold a double quote or the end of a line. `images` is a share of the images, above 0 and at most 1.
+    `name` is a glob for any of the image's names; it cannot hold a double quote or the end of a line. `images` is a
+    share of the images, above 0 and at most 1.
     """
 
     jobs: frozenset[int] = frozenset()

@@ -11,6 +11,7 @@ import re
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from ami_fault_site.settings import Settings, SettingsError, as_text, fingerprin
 
 HOME = "ami-fault-runs"
 LATEST = "latest"
+SETTINGS = "settings.json"
+MAX_DELIVER = "max-deliver"
 SEEDS = 2**32  # a drawn seed stays short enough to be typed
 
 
@@ -54,16 +57,30 @@ class RunFolder:
             return False
         return True
 
-    def claim_slot(self, slots: int) -> bool:
-        """Take one of so many slots; False once all are taken. Exact across processes: each slot is one claim."""
-        return any(self.claim(f"fault-{number}") for number in range(self.taken_slots(), slots))
+    def count(self, name: str, more: int = 1) -> int:
+        """Count on, 1, 2, 3... over all processes of the run, and return the number reached."""
+        return self._change(name, lambda number: number + more)
 
-    def taken_slots(self) -> int:
-        """How many slots are taken. They are taken in order, so a slot below this number is never free."""
-        return sum(1 for name in os.listdir(self._shared) if name.startswith("fault-"))
+    def take(self, name: str, most: int) -> bool:
+        """Take one of so many places; False once all are taken. Exact across processes."""
+        before: list[int] = []
 
-    def count(self, name: str) -> int:
-        """Return 1, 2, 3... over all processes of the run.
+        def one_more(number: int) -> int:
+            before.append(number)
+            return min(number + 1, most)
+
+        self._change(name, one_more)
+        return before[0] < most
+
+    def counted(self, name: str) -> int:
+        """Return the number that has been reached, 0 if nothing has been counted."""
+        try:
+            return int((self._shared / f"count-{name}").read_bytes() or b"0")
+        except FileNotFoundError:
+            return 0
+
+    def _change(self, name: str, change: Callable[[int], int]) -> int:
+        """Replace a number by another, alone.
 
         The lock is lockf on a file opened by this very process: flock would be shared with a fork's parent.
         """
@@ -71,12 +88,31 @@ class RunFolder:
             descriptor = os.open(self._shared / f"count-{name}", os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 fcntl.lockf(descriptor, fcntl.LOCK_EX)
-                number = int(os.read(descriptor, 20) or b"0") + 1
+                number = change(int(os.read(descriptor, 20) or b"0"))
                 os.lseek(descriptor, 0, os.SEEK_SET)
                 os.write(descriptor, b"%d" % number)
                 return number
             finally:
                 os.close(descriptor)
+
+    def age(self) -> float:
+        """Return how many seconds ago the run began."""
+        return time.time() - os.stat(self.path / SETTINGS).st_mtime
+
+    def held(self, tree: str) -> Path:
+        """Return where a tree of processes writes down what it holds on its last delivery."""
+        return self._shared / f"held-{tree}"
+
+    def tell_max_deliver(self, most: int) -> None:
+        """Let every process know how often the service hands a task out, once somebody has found out."""
+        _write_once(self._shared / MAX_DELIVER, b"%d" % most)
+
+    def max_deliver(self) -> int | None:
+        """Return how often the service hands a task out, None if nobody has found out yet."""
+        try:
+            return int((self._shared / MAX_DELIVER).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
 
     def mark_incomplete(self) -> None:
         """Leave a sign, as far as that still works, that some process could not book everything."""
@@ -114,7 +150,7 @@ def join(settings: Settings, home: Path) -> Joined:
     try:
         for folder in (run.ledger, run.jobs, run.output, run._shared):
             folder.mkdir(parents=True, exist_ok=True)
-        made = _write_once(run.path / "settings.json", _record(chosen))
+        made = _write_once(run.path / SETTINGS, _record(chosen))
         if made and not settings.run_dir:
             _point_latest(home, run.path)
         if not made:
@@ -127,7 +163,7 @@ def join(settings: Settings, home: Path) -> Joined:
 def find(name: str, home: Path) -> Path:
     """Return the folder of a run named by path, by its name under `home`, or as `latest`; raises FileNotFoundError."""
     for path in (Path(name), home / name):
-        if (path / "settings.json").is_file():
+        if (path / SETTINGS).is_file():
             return path.resolve()
     known = ", ".join(sorted(p.parent.name for p in home.glob("*/settings.json"))) or "none yet"
     raise FileNotFoundError(f"RUN={name!r}: not a run folder; under {home} there are: {known}")
@@ -147,14 +183,20 @@ def _record(settings: Settings) -> bytes:
     return json.dumps(recorded, indent=1, sort_keys=True).encode()
 
 
+_NAMING_IMAGES = ("AMI_TEST_PERMANENT_ERROR_IMAGES", "AMI_TEST_EXHAUST")
+_QUERY = re.compile(r"\?[^,]*")
+_QUERY_IN_RULE = re.compile(r"(?<=://)([^\s,\]\"?]*)\?[^,\]\"]*")  # elsewhere a question mark stands for any character
+
+
 def _hidden(texts: dict[str, str]) -> dict[str, str]:
     """Replace the queries of named images by a digest, which still tells two of them apart."""
 
     def digest(query: re.Match[str]) -> str:
-        return "?" + hashlib.blake2b(query[0].encode(errors="surrogatepass"), digest_size=6).hexdigest()
+        kept = query[1] if query.re is _QUERY_IN_RULE else ""
+        return f"{kept}?{hashlib.blake2b(query[0].encode(errors='surrogatepass'), digest_size=6).hexdigest()}"
 
-    name = "AMI_TEST_PERMANENT_ERROR_IMAGES"
-    return {key: re.sub(r"\?[^,]*", digest, text) if key == name else text for key, text in texts.items()}
+    patterns = {**dict.fromkeys(_NAMING_IMAGES, _QUERY), "AMI_TEST_RULES": _QUERY_IN_RULE}
+    return {key: patterns[key].sub(digest, text) if key in patterns else text for key, text in texts.items()}
 
 
 def _write_once(path: Path, content: bytes) -> bool:
@@ -172,7 +214,7 @@ def _write_once(path: Path, content: bytes) -> bool:
 
 def _agree(settings: Settings, run: RunFolder) -> Settings:
     try:
-        recorded = json.loads((run.path / "settings.json").read_text())["fingerprint"]
+        recorded = json.loads((run.path / SETTINGS).read_text())["fingerprint"]
         seed = int(recorded["AMI_TEST_SEED"])
     except (ValueError, KeyError, TypeError) as error:
         raise SettingsError(

@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields, replace
 from enum import Enum
 
 from ami_fault_site.faults import LOOP_SITES, POINTS_AT, Layer, Mode, Point, Role
+from ami_fault_site.grammar import parse_rules
+from ami_fault_site.rules import HarmTemplate, Rule
 from ami_fault_site.values import (
     one_of,
     read_bool,
@@ -16,6 +18,7 @@ from ami_fault_site.values import (
     read_hosts,
     read_jobs,
     read_names,
+    read_network_kinds,
     read_points,
     read_rate,
     read_roles,
@@ -80,9 +83,11 @@ class Settings:
     ack_wait: float | None = None
     max_deliver: int | None = None
     network_layer: Layer = Layer.CALL
+    network_kinds: tuple[HarmTemplate, ...] = ()
     crash_mode: Mode = Mode.EXIT
     crash_points: tuple[Point, ...] = (Point.BEFORE_BATCH, Point.AFTER_BATCH)
     crash_process: tuple[Role, ...] = tuple(Role)
+    rules: tuple[Rule, ...] = ()
     exhaust: tuple[str, ...] = ()
     start_after: float | None = None
     start_after_tasks: int | None = None
@@ -199,6 +204,13 @@ TABLE: tuple[Setting, ...] = (
         True,
     ),
     Setting(
+        "AMI_TEST_NETWORK_KINDS",
+        "network_kinds",
+        read_network_kinds,
+        "how API calls fail by the network rate: effects of AMI_TEST_RULES, such as refused,reset@after,status(503)",
+        True,
+    ),
+    Setting(
         "AMI_TEST_CRASH_MODE",
         "crash_mode",
         one_of(Mode),
@@ -218,6 +230,13 @@ TABLE: tuple[Setting, ...] = (
         "crash_process",
         read_roles,
         "which of the worker's processes die by the crash rate: main, loader, any",
+        True,
+    ),
+    Setting(
+        "AMI_TEST_RULES",
+        "rules",
+        parse_rules,
+        "what rates cannot say, such as result[job=7]: 3*off -> 1*reset@after -> off; several are separated by ;",
         True,
     ),
     Setting(
@@ -253,12 +272,15 @@ TABLE: tuple[Setting, ...] = (
         "AMI_TEST_SENTRY",
         "sentry",
         read_sentry,
-        "what a worker's Sentry gets of injected errors: tag marks them, silent sends nothing at all for the run",
+        "tag marks injected errors in the worker's Sentry, silent sends it no error, message or transaction in this run",
     ),
 )
 NAMES = tuple(row.name for row in TABLE)
-SCENARIO = tuple(
-    name for name in NAMES if name.endswith("_RATE") or name in ("AMI_TEST_PERMANENT_ERROR_IMAGES", "AMI_TEST_EXHAUST")
+SCENARIO = (
+    *(name for name in NAMES if name.endswith("_RATE")),
+    "AMI_TEST_PERMANENT_ERROR_IMAGES",
+    "AMI_TEST_RULES",
+    "AMI_TEST_EXHAUST",
 )
 """The settings of which one must be given before a run has anything to do, be it a rate of 0."""
 
@@ -298,22 +320,6 @@ def as_text(settings: Settings) -> dict[str, str]:
     return {row.name: plain(value) for row in TABLE if (value := getattr(settings, row.field)) != row.default}
 
 
-def refused_host(host: str, settings: Settings) -> str:
-    """Return why a host may not be tested, "" if it may."""
-    entry = protected_by(host, settings.protected_hosts)
-    if entry:
-        return f"{host} is a protected host (AMI_TEST_PROTECTED_HOSTS={entry}): never tested"
-    if settings.allowed_hosts and not protected_by(host, settings.allowed_hosts):
-        return f"{host} is not among AMI_TEST_ALLOWED_HOSTS={','.join(settings.allowed_hosts)}: not tested"
-    return ""
-
-
-def protected_by(host: str, protected: tuple[str, ...]) -> str:
-    """Return the entry of the protected hosts that covers `host` (itself or a parent domain), or ""."""
-    bare = host.lower().rstrip(".")
-    return next((p for p in protected if bare == p.lower() or bare.endswith("." + p.lower())), "")
-
-
 def plain(value: object) -> str:
     """Return a setting's value as the text that is read back as the same."""
     if value is None:
@@ -324,6 +330,10 @@ def plain(value: object) -> str:
         return str(value.value)
     if isinstance(value, frozenset):
         return ",".join(str(item) for item in sorted(value))
+    if isinstance(value, tuple) and value and isinstance(value[0], Rule):
+        return "; ".join(map(str, value))
+    if isinstance(value, tuple) and value and isinstance(value[0], HarmTemplate):
+        return ",".join(map(str, value))
     if isinstance(value, tuple):
         return ",".join(plain(item).replace(",", "%2C") for item in value)
     return str(value)
@@ -361,4 +371,20 @@ def _impossible(read: Mapping[str, object], given: Mapping[str, str]) -> list[st
     start, stop = settings.start_after, settings.stop_after
     if start is not None and stop is not None and start >= stop:
         problems.append(f"AMI_TEST_START_AFTER={start:g} and AMI_TEST_STOP_AFTER={stop:g}: it stops before it starts")
+    return [*problems, *_unresolved(settings)]
+
+
+def _unresolved(settings: Settings) -> list[str]:
+    """Say which durations need an ack_wait that is not known."""
+    problems = []
+    rules = [(str(rule), term.harm) for rule in settings.rules for term in rule.terms if term.harm is not None]
+    kinds = [(str(harm), harm) for harm in settings.network_kinds]
+    for name, written, harm in [
+        *(("AMI_TEST_RULES", *one) for one in rules),
+        *(("AMI_TEST_NETWORK_KINDS", *one) for one in kinds),
+    ]:
+        try:
+            harm.harm(settings.ack_wait)
+        except ValueError as error:
+            problems.append(f"{name}: {written}: {error}")
     return problems

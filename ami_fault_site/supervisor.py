@@ -149,6 +149,7 @@ class Supervisor:
         self._ledger = Ledger(run.ledger, 0)
         self._told: dict[int, str] = {}
         self._stop_signal = 0
+        self._max_deliver_known = False
         parts = urlsplit(target.base_url)
         self._endpoints = endpoints(target.hostname, parts.port or (443 if parts.scheme == "https" else 80))
         self._current: Incarnation | None = None
@@ -246,6 +247,7 @@ class Supervisor:
         self._read_ledger()
         self._watch.follow(self.history.jobs | self.history.asked_jobs)
         self._book_seen()
+        self._pass_on_max_deliver()
         self._tell_trouble()
         self._display.progress(self.history, self.waiting_for())
         if self._stop_signal:
@@ -305,6 +307,17 @@ class Supervisor:
                 names = ("status", "processed", "remaining", "failed")
                 times = {"asked": round(seen.asked, 6), "heard": round(seen.at, 6)}
                 self._book("seen", job=job, **dict(zip(names, said, strict=True)), **times)
+
+    def _pass_on_max_deliver(self) -> None:
+        """Let the worker's processes know how often a task is handed out, once a job's log has said so."""
+        most = self._watch.consumer().get("max_deliver")
+        if most is None or self._max_deliver_known:
+            return
+        self._max_deliver_known = True
+        try:
+            self._run.tell_max_deliver(int(most))
+        except OSError as error:
+            self._display.line(f"the run folder cannot be written: {error.strerror}")
 
     def _ending(self, outcome: Outcome | None) -> Sequence[tuple[int, float]]:
         if outcome is None:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TypeVar
 
-from ami_fault_site.faults import Point, Role
+from ami_fault_site.faults import Point, Role, Site
+from ami_fault_site.grammar import parse_harms
+from ami_fault_site.rules import HarmTemplate
 
 TRUE_WORDS = ("true", "1", "yes", "on")
 FALSE_WORDS = ("false", "0", "no", "off")
@@ -137,6 +139,11 @@ def read_roles(text: str) -> tuple[Role, ...]:
         return (Role(text.lower()),)
     except ValueError:
         raise ValueError("is main, loader or any") from None
+
+
+def read_network_kinds(text: str) -> tuple[HarmTemplate, ...]:
+    """Read comma-separated effects of an API call; raises ValueError with a caret at what is wrong."""
+    return parse_harms(text, Site.JOBS)
 
 
 def read_sentry(text: str) -> str:

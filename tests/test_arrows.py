@@ -16,12 +16,14 @@ PACKAGE = "ami_fault_site"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("",),  # the package itself: its version, and nothing else
     ("faults",),
-    ("values", "rules"),
+    ("rules",),
     ("syntax",),  # of one rule
     ("grammar",),  # of all
+    ("values",),
     ("settings",),
-    ("antenna", "redaction", "plan", "forecast"),
-    ("profiles", "ledger", "runfolder", "target", "connections", "guardian", "joblog"),
+    ("antenna", "redaction", "plan", "forecast", "hosts", "banner", "deaths"),
+    ("profiles", "ledger", "runfolder", "target", "connections", "guardian", "joblog", "holdings", "injected"),
+    ("budget",),
     ("outlook",),  # a forecast in words
     ("history.records",),  # of events, which are the ledger's
     ("history.files", "history.attempts"),
@@ -44,12 +46,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("selftest",),
     ("injector", "incarnation", "service"),
     ("witness", "arming", "supervisor", "display"),
-    ("hooks.patch", "hooks.wire"),
+    ("hooks.patch", "hooks.wire", "hooks.strikes"),
     ("hooks.recording",),
     ("hooks.breaking",),
     ("hooks.transport",),
-    ("hooks.failing_adapter",),
-    ("hooks.http", "hooks.images", "hooks.tasks"),
+    ("hooks.failing_adapter", "hooks.crossing", "hooks.revising"),
+    ("hooks.http", "hooks.images", "hooks.tasks", "hooks.sentry"),
     ("hooks",),
     ("report.contents", "report.refusals"),
     ("report.ending",),
@@ -58,6 +60,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report.making", "report.moments", "report.search", "report.junit", "report.machine"),
     ("report.markdown", "report.terminal", "report.story"),
     ("report",),
+    ("doctor.inside", "doctor.terms", "bundle"),
+    ("doctor.probe", "doctor.place"),
+    ("doctor.hooked", "doctor.command"),
     ("doctor",),  # looks at the hooks
     ("startup", "cli.speaking"),
     ("cli.sandboxing", "cli.verdicts", "cli.looking", "cli.trying"),
@@ -73,8 +78,8 @@ DOORWAYS = {"__main__": {"cli"}, "site.sitecustomize": {"startup"}}
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 PURE = (
-    "faults", "values", "rules", "syntax", "grammar", "settings", "plan", "antenna", "redaction", "forecast", "outlook",
-    "joblog", "trials",
+    "faults", "rules", "syntax", "grammar", "values", "settings", "hosts", "plan", "antenna", "redaction", "forecast",
+    "outlook", "joblog", "trials",
     *(name for name in HEIGHT if name.partition(".")[0] in ("history", "verdict")),
 )  # fmt: skip
 IMPURE = {
@@ -82,7 +87,9 @@ IMPURE = {
 }  # fmt: skip
 WORKER_SIDE = {
     "", "startup", "arming", "injector", "witness", "ledger", "runfolder", "plan", "profiles", "settings", "antenna",
-    "faults", "redaction", "values",
+    "faults", "redaction", "values", "rules", "syntax", "grammar",
+    "hosts", "banner", "deaths", "holdings", "budget", "injected", "hooks.sentry",
+    "hooks.strikes", "hooks.crossing", "hooks.revising",
     "hooks", "hooks.http", "hooks.images", "hooks.tasks", "hooks.patch", "hooks.failing_adapter",
     "hooks.transport", "hooks.breaking", "hooks.recording", "hooks.wire",
 }  # fmt: skip

@@ -222,11 +222,17 @@ def test_the_doctor_finds_the_hook_and_shows_what_is_in_force(
     monkeypatch.setenv("AMI_TEST_TASK_LOOP", "ami_fault_site.sandbox.worker.loop:process_batch")
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    assert f"good  hook in {sys.executable}: http (requests.Session.send), image (PIL.Image.open)\n" in out
-    assert "good  task loop: ami_fault_site.sandbox.worker.loop:process_batch\n" in out
+    assert "ok    hook: http (requests.Session.send), image (PIL.Image.open); from " in out
+    assert "ok    task loop: ami_fault_site.sandbox.worker.loop:process_batch\n" in out
     assert "      AMI_TEST_SEED = 7  (environment)\n" in out
     assert "medium.env:" in next(line for line in out.splitlines() if "AMI_TEST_WORKER_CRASH_RATE = 0.05" in line)
-    assert "good  target: localhost:8000 (default), no token\n" in out
+    assert "note  target: localhost:8000 (default); no token; no name\n" in out
+
+
+def test_a_sandbox_and_no_other_worker_is_no_reason_for_the_doctor_to_fail(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    only = "note  task loop: only the sample worker is here, which is all a sandbox needs\n"
+    assert only in capsys.readouterr().out
 
 
 def test_the_doctor_finds_what_is_wrong(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,26 +240,41 @@ def test_the_doctor_finds_what_is_wrong(capsys: pytest.CaptureFixture[str], monk
     monkeypatch.setenv(URL, "https://antenna.insectai.org/api/v2")
     assert main(["doctor"]) == 78
     out = capsys.readouterr().out
-    assert "BAD   task loop: no known worker is installed here\n" in out
-    monkeypatch.delenv("AMI_TEST_TASK_LOOP")
-    assert main(["doctor"]) == 78
-    assert "BAD   task loop: no known worker is installed here, only the sample worker\n" in capsys.readouterr().out
+    assert "BAD   task loop: AMI_TEST_TASK_LOOP='no.such:loop': there is no such function\n" in out
     assert "BAD   target: antenna.insectai.org (environment) is protected" in out
     monkeypatch.setenv("AMI_TEST_JOBS", "one")
     assert main(["doctor"]) == 78
-    assert "AMI_TEST_JOBS='one': is a list of job ids, whole numbers separated by commas" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "AMI_TEST_JOBS='one': is a list of job ids, whole numbers separated by commas" in out
+    assert "      the settings in force can be shown once the problems above are mended\n" in out
 
 
-def test_the_doctor_finds_that_the_hook_is_not_read(tmp_path: Path) -> None:
-    """`-S` reads no .pth files, and the probe inherits nothing of it: a copy of the package without one does."""
-    code = "import sys; from ami_fault_site import doctor, target; from pathlib import Path\n"
-    code += "print(doctor.examine({'PYTHONPATH': ':'.join(p for p in sys.path if p)}, target.find({}, Path()))[0])"
-    blind = tmp_path / "blind" / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "blind")], check=True)
-    environ = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run([str(blind), "-c", code], env=environ, capture_output=True, text=True, check=True)
-    assert "good=False" in done.stdout
-    assert "not active: ami_fault_site.pth is missing or not read" in done.stdout
+def test_the_doctor_speaks_to_machines_too_and_tells_no_token(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN, "abcd1234")
+    monkeypatch.setenv("AMI_TEST_WORKER_COMMAND", "work --token abcd1234")
+    assert main(["doctor", "--json", "--python", "/no/such/python"]) == 78
+    out = capsys.readouterr().out
+    told = json.loads(out)
+    assert told["good"] is False
+    assert [(one["name"], one["level"]) for one in told["found"]] == [
+        ("interpreter", "bad"), ("run folder", "ok"), ("settings", "ok"), ("target", "note"),
+    ]  # fmt: skip
+    assert told["found"][0]["cure"].startswith("give the worker's interpreter: --python ")
+    assert {"name": "AMI_TEST_MAX_FAULTS", "value": "-", "source": "default"} in told["settings"]
+    assert "abcd1234" not in out
+
+
+def test_a_bundle_is_written_once_and_says_how_to_use_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "faults"
+    assert main(["bundle", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert f"export PYTHONPATH={folder} " in out
+    assert f"docker run -v {folder}:/faults:ro -e PYTHONPATH=/faults" in out
+    assert main(["bundle", str(folder)]) == 2
+    said = f"ami-fault: {folder}: there is something already; a bundle is written into a new or an empty folder\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize("argv", [["--images", "5"], ["--ack-wait", "3"], ["--max-deliver", "3"]])

@@ -16,6 +16,7 @@ from ami_fault_site.forecast import Expectation, Forecast, Load, LoadError, fore
 from ami_fault_site.plan import decide
 from ami_fault_site.profiles import available, load
 from ami_fault_site.settings import Settings, parse
+from tests.counting import Counting
 
 SHIPPED = {name: parse(load(name).values) for name in available()}
 SERIAL = Load(96, 8, workers=0, ack_wait=60, max_deliver=2)
@@ -48,7 +49,7 @@ class Played:
 
     def struck(self, site: Site, *draws: Draw) -> Effect | None:
         self.calls[site] += 1
-        effect = decide(self.settings, Call(site, draws, None if site is Site.JOBS else 1)).effect
+        effect = decide(self.settings, Call(site, draws, None if site is Site.JOBS else 1), Counting()).effect
         self.strikes.update([effect] if effect else [])
         return effect
 
@@ -71,7 +72,7 @@ class Played:
 
     def look_at(self, number: int) -> None:
         for site in (Site.IMAGE, Site.OPEN):
-            effect = decide(self.settings, Call(site, (Draw(str(number), ""),), 1, (str(number),))).effect
+            effect = decide(self.settings, Call(site, (Draw(str(number), ""),), 1, (str(number),)), Counting()).effect
             if effect:
                 self.bad[number] = effect
                 self.strikes[effect] += 1

@@ -74,7 +74,7 @@ def test_a_round_of_the_worker_is_booked_call_by_call(tmp_path: Path) -> None:
         body = result_body(*(task["reply_subject"] for task in tasks))
         requests.post(f"{stage.url}/api/v2/jobs/1/result/", data=body, timeout=5)
         booked = events(one.run)
-    kinds = ["target", "call", "jobs", "call", "leases", "image", "image", "call", "answer"]
+    kinds = ["target", "call", "jobs", "call", "budget", "leases", "image", "image", "call", "answer"]
     assert [event.kind for event in booked if event.kind != "start"] == kinds
     leases = next(event for event in booked if event.kind == "leases")
     assert leases.text("stream") == "job_1"

@@ -92,17 +92,6 @@ def test_a_crash_ends_the_process_with_86_before_or_after_the_work(tmp_path: Pat
     assert events(one.run)[-1].kind == "fault"
 
 
-def test_both_phases_of_a_crash_are_drawn() -> None:
-    from ami_fault_site.faults import Call, Draw, Phase, Site
-    from ami_fault_site.plan import decide
-    from ami_fault_site.settings import Settings
-
-    phases = [
-        decide(Settings(seed=n, worker_crash_rate=1.0), Call(Site.BATCH, (Draw("1", "1"),))).phase for n in range(400)
-    ]
-    assert 160 < phases.count(Phase.AFTER) < 240
-
-
 @pytest.mark.parametrize("function", ["_process_job", "run_worker"])
 def test_a_loop_that_takes_a_whole_job_is_struck_per_job_and_that_is_said(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], function: str

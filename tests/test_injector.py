@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ami_fault_site.banner import banner
 from ami_fault_site.faults import Call, Decision, Draw, Seam, Site
-from ami_fault_site.injector import Injector, banner
+from ami_fault_site.injector import Injector
 from tests.stage import events, injector
 
 EVERY_CALL = Call(Site.RESULT, (Draw("1", "1"),), job=1)
@@ -108,16 +109,17 @@ def test_the_banner_is_printed_once_for_each_incarnation_over_all_processes(
 def test_the_banner_tells_what_is_armed(tmp_path: Path) -> None:
     one = injector(tmp_path, network_error_rate=0.3, permanent_error_images=("3", "17"), seed=9)
     seams = {Seam.HTTP: "requests.Session.send"}
-    assert banner(one.settings, seams, "h:80", one.run) == [
+    assert banner(one.settings, seams, "h:80", one.run.path, str(one.budget)) == [
         "incarnation 0 armed at http (requests.Session.send)",
         "rates: network 0.3, 2 permanent images; seed 9",
-        f"target h:80; max_deliver unknown; run folder {one.run.path}",
+        "target h:80; max_deliver 2 (assumed: AMI_TEST_MAX_DELIVER tells), no fault takes the last; "
+        f"run folder {one.run.path}",
     ]
 
 
 def test_the_banner_says_if_crashes_cannot_strike(tmp_path: Path) -> None:
     one = injector(tmp_path, worker_crash_rate=0.3, max_deliver=2)
-    assert banner(one.settings, {}, "h", one.run)[-1] == (
+    assert banner(one.settings, {}, "h", one.run.path, str(one.budget))[-1] == (
         "crash and transient faults cannot strike yet: no known task loop is loaded (AMI_TEST_TASK_LOOP names one)"
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ami_fault_site import plan
 from ami_fault_site.faults import (
     API_SITES,
     DAMAGE_KINDS,
@@ -20,14 +21,16 @@ from ami_fault_site.faults import (
     Draw,
     Effect,
     Phase,
+    Point,
     Site,
     Trigger,
 )
 from ami_fault_site.injector import Injector
 from ami_fault_site.ledger import Ledger, Reader
-from ami_fault_site.plan import decide, draw, rates_at, threshold
+from ami_fault_site.plan import draw, phase_of, rates_at, roll
 from ami_fault_site.runfolder import join
 from ami_fault_site.settings import Settings
+from tests.counting import Counting
 
 DECISIONS = 200_000
 CHECKED = 1_000  # of these, the decision itself is compared with the draw at every rate
@@ -45,6 +48,10 @@ FIELDS = {
     Effect.CORRUPT: "corrupt_image_rate",
 }
 SINGLE_SITES = {Effect.NETWORK: API_SITES, Effect.IMAGE_404: (Site.IMAGE,), Effect.CORRUPT: (Site.OPEN,)}
+
+
+def decide(asked: Settings, passing: Call, counts: Counting | None = None) -> Decision:
+    return plan.decide(asked, passing, counts or Counting())
 
 
 def settings(seed: int = 7, **rates: float) -> Settings:
@@ -97,7 +104,7 @@ def test_two_hundred_thousand_calls_are_struck_at_the_rate_that_was_set(effect: 
     assert min(draws) >= 0
     assert_within_four_sigma(decided.count(effect), RATES[0], DECISIONS)
     for rate in RATES:
-        struck = [number < threshold(rate, 1) for number in draws]
+        struck = [number < rate for number in draws]
         assert_within_four_sigma(sum(struck), rate, DECISIONS)
         again = [decide(one(effect, rate), single_of(effect, number)).effect is effect for number in range(CHECKED)]
         assert again == struck[:CHECKED]
@@ -110,8 +117,7 @@ def test_batches_are_struck_at_the_rate_that_was_set_whatever_their_size(effect:
     some = [batch_of(kind, number) for number in range(CHECKED)]
 
     for rate in RATES:
-        bounds = [threshold(rate, max(size, 1)) for size in range(9)]
-        struck = [drawn < bounds[SIZES[kind](number)] for number, drawn in enumerate(draws)]
+        struck = [drawn < rate for drawn in draws]
         assert_within_four_sigma(sum(struck), rate, len(draws))
         assert [decide(one(effect, rate), each).effect is effect for each in some] == struck[:CHECKED]
 
@@ -128,12 +134,10 @@ def test_two_hundred_thousand_batches_of_all_sizes_together_keep_the_rates_of_bo
 @pytest.mark.parametrize(("crash", "transient"), [(0.1, 0.3), (0.5, 0.5), (0.02, 0.5)])
 def test_two_faults_on_one_batch_keep_their_exact_rates(kind: str, crash: float, transient: float) -> None:
     draws, _ = batch_draws(kind)
-    first, both = ([threshold(rate, max(size, 1)) for size in range(9)] for rate in (crash, crash + transient))
 
-    expected: list[Effect | None] = []
-    for number, drawn in enumerate(draws):
-        size = SIZES[kind](number)
-        expected.append(Effect.CRASH if drawn < first[size] else Effect.TRANSIENT if drawn < both[size] else None)
+    expected: list[Effect | None] = [
+        Effect.CRASH if drawn < crash else Effect.TRANSIENT if drawn < crash + transient else None for drawn in draws
+    ]
     assert_within_four_sigma(expected.count(Effect.CRASH), crash, len(draws))
     assert_within_four_sigma(expected.count(Effect.TRANSIENT), transient, len(draws))
     asked = settings(worker_crash_rate=crash, transient_error_rate=transient)
@@ -188,11 +192,15 @@ def test_no_two_parts_of_a_key_run_into_each_other() -> None:
     assert draw(11, "result", "1", "1") != draw(1, "1result", "1", "1")
 
 
-@pytest.mark.parametrize("rate", [0.0, 1e-12, 0.01, 0.5, 0.99, 1.0])
 @pytest.mark.parametrize("size", [1, 2, 8, 1000])
-def test_the_threshold_of_a_batch_gives_its_rate_back(rate: float, size: int) -> None:
-    assert 1 - (1 - threshold(rate, size)) ** size == pytest.approx(rate, rel=1e-3, abs=1e-14)
-    assert threshold(rate, 1) == pytest.approx(rate, rel=1e-12)
+def test_the_roll_of_a_batch_is_uniform_and_names_the_task_with_the_smallest_draw(size: int) -> None:
+    rolls = [roll(1, "batch", [Draw(f"{number}-{task}", "1") for task in range(size)]) for number in range(500)]
+
+    for bound in (0.1, 0.5, 0.9):
+        assert_within_four_sigma(sum(each.left < bound for each in rolls), bound, len(rolls))
+    for number, each in enumerate(rolls):
+        draws = {draw(1, "batch", f"{number}-{task}", "1"): f"{number}-{task}" for task in range(size)}
+        assert each.struck.subject == draws[min(draws)]
 
 
 def everything() -> tuple[Settings, list[Call]]:
@@ -337,10 +345,11 @@ def test_the_kinds_of_a_fault_do_not_depend_on_its_rate() -> None:
 
 
 def test_a_crash_comes_before_the_batch_or_after_it_as_often_and_every_other_fault_before() -> None:
-    phases = Counter(decide(one(Effect.CRASH, 1.0), batch(number, 1)).phase for number in range(4_000))
+    points = Counter(decide(one(Effect.CRASH, 1.0), batch(number, 1)).point for number in range(4_000))
 
-    assert_within_four_sigma(phases[Phase.AFTER], 0.5, 4_000)
-    assert phases[Phase.BEFORE] + phases[Phase.AFTER] == 4_000
+    assert_within_four_sigma(points[Point.AFTER_BATCH], 0.5, 4_000)
+    assert points[Point.BEFORE_BATCH] + points[Point.AFTER_BATCH] == 4_000
+    assert (phase_of(Point.BEFORE_BATCH), phase_of(Point.AFTER_BATCH)) == (Phase.BEFORE, Phase.AFTER)
     for effect in set(FIELDS) - {Effect.CRASH}:
         site = SINGLE_SITES.get(effect, (Site.BATCH,))[0]
         assert {decide(one(effect, 1.0), call(site, number)).phase for number in range(100)} == {Phase.BEFORE}
@@ -353,12 +362,12 @@ def test_the_effects_that_can_strike_at_a_site_are_those_whose_rate_is_set() -> 
     )  # fmt: skip
 
     for site in API_SITES:
-        assert rates_at(asked, site) == ((Effect.NETWORK, 0.3),)
+        assert rates_at(asked, call(site, 1)) == ((Effect.NETWORK, 0.3),)
     for site in LOOP_SITES:
-        assert rates_at(asked, site) == ((Effect.CRASH, 0.1), (Effect.TRANSIENT, 0.2))
-        assert rates_at(settings(transient_error_rate=0.2), site) == ((Effect.TRANSIENT, 0.2),)
-    assert rates_at(asked, Site.IMAGE) == ((Effect.IMAGE_404, 0.4),)
-    assert rates_at(asked, Site.OPEN) == ((Effect.CORRUPT, 0.5),)
+        assert rates_at(asked, call(site, 1)) == ((Effect.CRASH, 0.1), (Effect.TRANSIENT, 0.2))
+        assert rates_at(settings(transient_error_rate=0.2), call(site, 1)) == ((Effect.TRANSIENT, 0.2),)
+    assert rates_at(asked, call(Site.IMAGE, 1)) == ((Effect.IMAGE_404, 0.4),)
+    assert rates_at(asked, call(Site.OPEN, 1)) == ((Effect.CORRUPT, 0.5),)
 
 
 def test_a_decision_can_be_recomputed_from_its_line_in_the_ledger(tmp_path: Path) -> None:
@@ -372,7 +381,8 @@ def test_a_decision_can_be_recomputed_from_its_line_in_the_ledger(tmp_path: Path
 
     assert len(faults) == len(granted) > 50
     seed = int(json.loads((joined.run.path / "settings.json").read_text())["settings"]["AMI_TEST_SEED"])
-    for event in faults:
-        again = draw(seed, event.text("site"), event.text("subject"), event.text("attempt"))
-        assert again == event.data["draw"]
+    for event, struck in zip(faults, granted, strict=True):
+        least = draw(seed, event.text("site"), event.text("subject"), event.text("attempt"))
+        again = 1 - (1 - least) ** len(struck.draws)
+        assert again == pytest.approx(event.data["draw"], rel=1e-9)
         assert event.text("reason").startswith(f"{event.text('effect')}: drew {again:.6f} < ")

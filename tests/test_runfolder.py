@@ -51,7 +51,7 @@ def in_processes(work: Callable[[Path, int], list[int]], path: Path) -> list[lis
 
 def take_slots(path: Path, number: int) -> list[int]:
     run = RunFolder(path)
-    return [int(run.claim_slot(37)) for _ in range(10)]
+    return [int(run.take("faults", 37)) for _ in range(10)]
 
 
 def take_names(path: Path, number: int) -> list[int]:
@@ -74,20 +74,20 @@ def recorded(run: RunFolder) -> dict[str, str]:
     return dict(json.loads((run.path / "settings.json").read_text())["settings"])
 
 
-def test_racing_processes_claim_every_slot_and_never_one_more(tmp_path: Path) -> None:
+def test_racing_processes_take_every_place_and_never_one_more(tmp_path: Path) -> None:
     run = made(tmp_path)
     got = in_processes(take_slots, run.path)
 
     assert sum(map(sum, got)) == 37
-    assert run.taken_slots() == 37
-    assert not run.claim_slot(37)
-    assert run.claim_slot(38)
+    assert run.counted("faults") == 37
+    assert not run.take("faults", 37)
+    assert run.take("faults", 38)
 
 
-def test_no_slot_is_granted_where_there_are_none(tmp_path: Path) -> None:
+def test_no_place_is_taken_where_there_are_none(tmp_path: Path) -> None:
     run = made(tmp_path)
 
-    assert (run.claim_slot(0), run.taken_slots()) == (False, 0)
+    assert (run.take("faults", 0), run.counted("faults")) == (False, 0)
 
 
 def test_a_name_is_claimed_by_exactly_one_of_racing_processes(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_claims_and_counters_in_a_folder_that_is_gone_raise_oserror(tmp_path: Pa
 
     attempts: list[Callable[[], object]] = [
         lambda: gone.claim("x"),
-        lambda: gone.claim_slot(1),
+        lambda: gone.take("faults", 1),
         lambda: gone.count("jobs"),
     ]
     for attempt in attempts:

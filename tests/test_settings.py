@@ -4,7 +4,8 @@ from dataclasses import fields
 
 import pytest
 
-from ami_fault_site.faults import Layer, Mode, Point, Role
+from ami_fault_site.faults import Layer, Mode, Point, Role, Site
+from ami_fault_site.grammar import parse_harms, parse_rules
 from ami_fault_site.settings import (
     ENABLED,
     NAMES,
@@ -15,8 +16,6 @@ from ami_fault_site.settings import (
     as_text,
     fingerprint,
     parse,
-    protected_by,
-    refused_host,
 )
 from ami_fault_site.values import FALSE_WORDS, TRUE_WORDS
 
@@ -42,9 +41,11 @@ FULL = {
     "AMI_TEST_ACK_WAIT": "8.5",
     "AMI_TEST_MAX_DELIVER": "2",
     "AMI_TEST_NETWORK_LAYER": "Attempt",
+    "AMI_TEST_NETWORK_KINDS": "refused, reset@after, status(429, retry_after=2)",
     "AMI_TEST_CRASH_MODE": "kill",
     "AMI_TEST_CRASH_POINTS": "idle, after-fetch",
     "AMI_TEST_CRASH_PROCESS": "loader",
+    "AMI_TEST_RULES": "result[job=7]: 3*off -> 1*reset@after -> off; batch: 10%delay(1.5ack_wait)",
     "AMI_TEST_EXHAUST": "3,moth.jpg",
     "AMI_TEST_START_AFTER": "5",
     "AMI_TEST_START_AFTER_TASKS": "10",
@@ -53,6 +54,9 @@ FULL = {
     "AMI_TEST_ALLOWED_HOSTS": "127.0.0.1,Test.example.org",
     "AMI_TEST_SENTRY": "silent",
 }
+
+
+NEEDING_OTHERS = ("AMI_TEST_CRASH_PROCESS", "AMI_TEST_RULES")
 
 
 def problems(**values: str) -> list[str]:
@@ -93,9 +97,11 @@ def test_every_setting_is_read() -> None:
         ack_wait=8.5,
         max_deliver=2,
         network_layer=Layer.ATTEMPT,
+        network_kinds=parse_harms("refused, reset@after, status(429, retry_after=2)", Site.JOBS),
         crash_mode=Mode.KILL,
         crash_points=(Point.AFTER_FETCH, Point.IDLE),
         crash_process=(Role.LOADER,),
+        rules=parse_rules("result[job=7]: 3*off -> 1*reset@after -> off\nbatch: 10%delay(1.5ack_wait)"),
         exhaust=("3", "moth.jpg"),
         start_after=5.0,
         start_after_tasks=10,
@@ -262,9 +268,11 @@ def test_the_fingerprint_holds_every_setting_that_decides_which_faults_strike_an
         "AMI_TEST_JOBS": "7,12",
         "AMI_TEST_MAX_FAULTS": "0",
         "AMI_TEST_NETWORK_LAYER": "attempt",
+        "AMI_TEST_NETWORK_KINDS": "refused,reset@after,status(429, retry_after=2)",
         "AMI_TEST_CRASH_MODE": "kill",
         "AMI_TEST_CRASH_POINTS": "after-fetch,idle",
         "AMI_TEST_CRASH_PROCESS": "loader",
+        "AMI_TEST_RULES": "result[job=7]: 3*off -> 1*reset@after -> off; batch: 10%delay(1.5ack_wait)",
         "AMI_TEST_EXHAUST": "3,moth.jpg",
         "AMI_TEST_START_AFTER": "5.0",
         "AMI_TEST_START_AFTER_TASKS": "10",
@@ -281,7 +289,7 @@ def test_the_same_settings_written_otherwise_have_the_same_fingerprint() -> None
 
 
 @pytest.mark.parametrize(
-    "values", [{}, FULL, *({name: text} for name, text in FULL.items() if name != "AMI_TEST_CRASH_PROCESS")], ids=len
+    "values", [{}, FULL, *({name: text} for name, text in FULL.items() if name not in NEEDING_OTHERS)], ids=len
 )
 def test_settings_written_as_text_are_read_back_as_they_were(values: dict[str, str]) -> None:
     settings = parse(values)
@@ -304,20 +312,7 @@ def test_the_guard_cannot_be_switched_off_by_an_empty_list() -> None:
 
 
 def test_a_scenario_is_chosen_by_a_rate_or_by_naming_images() -> None:
-    assert {*RATES, "AMI_TEST_PERMANENT_ERROR_IMAGES", "AMI_TEST_EXHAUST"} == set(SCENARIO)
-
-
-def test_only_allowed_hosts_and_their_subdomains_may_be_tested_and_no_protected_one() -> None:
-    narrow = Settings(allowed_hosts=("test.example.org",), protected_hosts=("live.test.example.org",))
-
-    assert refused_host("anything.org", Settings()) == ""
-    assert refused_host("test.example.org", narrow) == refused_host("a.test.example.org", narrow) == ""
-    assert refused_host("example.org", narrow) == (
-        "example.org is not among AMI_TEST_ALLOWED_HOSTS=test.example.org: not tested"
-    )
-    assert refused_host("live.test.example.org", narrow) == (
-        "live.test.example.org is a protected host (AMI_TEST_PROTECTED_HOSTS=live.test.example.org): never tested"
-    )
+    assert {*RATES, "AMI_TEST_PERMANENT_ERROR_IMAGES", "AMI_TEST_RULES", "AMI_TEST_EXHAUST"} == set(SCENARIO)
 
 
 def test_points_that_the_process_never_passes_are_a_problem() -> None:
@@ -345,27 +340,27 @@ def test_words_are_read_in_any_case_and_a_wrong_one_is_told_with_what_is_allowed
     ]
 
 
+def test_rules_are_told_wrong_with_a_caret_and_with_all_the_other_problems() -> None:
+    assert problems(SEED="x", RULES="resul: off", NETWORK_KINDS="kill") == [
+        "AMI_TEST_SEED='x': is a whole number, 0 or more",
+        "AMI_TEST_NETWORK_KINDS='kill': unknown effect 'kill' at api: "
+        "refused, dns, tls, connect-timeout, reset, closed, read-timeout, stall, garbage, bad-json, truncated, "
+        "status, delay or trickle\n  kill\n  ^ column 1",
+        "AMI_TEST_RULES='resul: off': unknown site 'resul' (did you mean result?)\n  resul: off\n  ^ column 1",
+    ]
+
+
+def test_a_duration_in_ack_waits_needs_an_ack_wait() -> None:
+    assert problems(RULES="batch: delay(2ack_wait)") == [
+        "AMI_TEST_RULES: batch: delay(2ack_wait): 2ack_wait needs AMI_TEST_ACK_WAIT"
+    ]
+    rule = parse({"AMI_TEST_RULES": "batch: delay(2ack_wait)", "AMI_TEST_ACK_WAIT": "3"}).rules[0]
+    harm = rule.terms[0].harm_for(3.0)
+    assert harm is not None
+    assert harm.seconds == 6.0
+
+
 def test_rates_that_strike_at_different_points_may_exceed_1_together() -> None:
     both = {"AMI_TEST_WORKER_CRASH_RATE": "1", "AMI_TEST_TRANSIENT_ERROR_RATE": "1"}
 
     assert parse({**both, "AMI_TEST_CRASH_POINTS": "idle"}).worker_crash_rate == 1.0
-
-
-@pytest.mark.parametrize(
-    ("host", "entry"),
-    [
-        ("antenna.insectai.org", "antenna.insectai.org"),
-        ("Antenna.InsectAI.org", "antenna.insectai.org"),
-        ("antenna.insectai.org.", "antenna.insectai.org"),
-        ("api.antenna.insectai.org", "antenna.insectai.org"),
-        ("live.example.org", "LIVE.example.org"),
-        ("insectai.org", ""),
-        ("notantenna.insectai.org", ""),
-        ("antenna.insectai.org.evil.com", ""),
-        ("staging.insectai.org", ""),
-        ("localhost", ""),
-        ("", ""),
-    ],
-)
-def test_a_protected_host_covers_itself_and_its_subdomains_only(host: str, entry: str) -> None:
-    assert protected_by(host, ("antenna.insectai.org", "LIVE.example.org")) == entry

@@ -1,4 +1,4 @@
-"""Root for the operator: run | check | explain | plan | doctor | stop | sandbox | selftest | site-dir."""
+"""Root for the operator: run | check | explain | plan | doctor | stop | sandbox | selftest | site-dir | bundle."""
 
 from __future__ import annotations
 

@@ -1,18 +1,21 @@
-"""Look before and beside a run: plan, doctor, stop, site-dir."""
+"""Look before and beside a run: plan, doctor, stop, site-dir, bundle."""
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 import ami_fault_site
-from ami_fault_site import doctor, outlook, profiles, runfolder, target
+from ami_fault_site import bundle, doctor, outlook, profiles, runfolder, target
 from ami_fault_site.cli.speaking import SETTINGS_WRONG, RefusedError, app
 from ami_fault_site.forecast import Load, forecast
+from ami_fault_site.redaction import redact
 from ami_fault_site.settings import SettingsError
 
 
@@ -51,20 +54,45 @@ def plan(
 
 
 @app.command("doctor")
-def doctor_command() -> None:
-    """Look whether the hook works in this environment, and what it would do."""
-    console = Console(highlight=False)
-    found = doctor.examine(os.environ, target.find(os.environ, Path.cwd()))
-    for one in found:
-        console.print(f"{'good' if one.good else 'BAD '}  {one.name}: {one.found}", markup=False, soft_wrap=True)
-        if not one.good and one.cure:
-            console.print(f"      {one.cure}", markup=False, soft_wrap=True)
+def doctor_command(
+    python: Annotated[str, typer.Option(help="The worker's interpreter, if it is not this one.")] = sys.executable,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Look whether the hook works in the worker's environment, who is in its way, and what it would do."""
+    found = doctor.examine(os.environ, Path.cwd(), python)
     try:
-        for name, value, source in doctor.effective_lines(profiles.resolve(os.environ)):
-            console.print(f"      {name} = {value}  ({source})", markup=False, soft_wrap=True)
+        in_force = doctor.effective_lines(profiles.resolve(os.environ))
     except SettingsError:
-        console.print("      the settings in force can be shown once the problems above are mended")
-    raise typer.Exit(0 if all(one.good for one in found) else SETTINGS_WRONG)
+        in_force = []
+    good = all(one.level is not doctor.Level.BAD for one in found)
+    shown = _findings_as_json(good, found, in_force) if as_json else _findings_as_text(found, in_force)
+    print(redact(shown, (os.environ.get(target.TOKEN, ""),)))  # noqa: T201  a result
+    raise typer.Exit(0 if good else SETTINGS_WRONG)
+
+
+def _findings_as_text(found: list[doctor.Examined], in_force: list[tuple[str, str, str]]) -> str:
+    words = {doctor.Level.OK: "ok", doctor.Level.NOTE: "note", doctor.Level.BAD: "BAD"}
+    lines = []
+    for one in found:
+        lines.append(f"{words[one.level]:<4}  {one.name}: {one.found}")
+        lines += [f"      {one.cure}"] if one.cure else []
+    lines += [f"      {name} = {value}  ({source})" for name, value, source in in_force]
+    if not in_force:
+        lines.append("      the settings in force can be shown once the problems above are mended")
+    return "\n".join(lines)
+
+
+def _findings_as_json(good: bool, found: list[doctor.Examined], in_force: list[tuple[str, str, str]]) -> str:
+    return json.dumps(
+        {
+            "good": good,
+            "found": [
+                {"name": one.name, "level": one.level.value, "found": one.found, "cure": one.cure} for one in found
+            ],
+            "settings": [{"name": name, "value": value, "source": source} for name, value, source in in_force],
+        },
+        indent=2,
+    )
 
 
 @app.command()
@@ -84,3 +112,26 @@ def stop(run_name: Annotated[str, typer.Argument(metavar="RUN")] = runfolder.LAT
 def site_dir() -> None:
     """Print the folder that goes on PYTHONPATH where nothing can be installed."""
     print(Path(ami_fault_site.__file__).resolve().parent / "site")  # noqa: T201  a result
+
+
+@app.command("bundle")
+def bundle_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.")]) -> None:
+    """Write a folder for PYTHONPATH that works for any worker, where nothing can be installed."""
+    try:
+        bundle.write(folder)
+    except bundle.BundleError as error:
+        raise RefusedError(str(error)) from error
+    place = folder.absolute()
+    print(_USE_OF_BUNDLE.format(folder=shlex.quote(str(place)), name=shlex.quote(place.name)))  # noqa: T201  a result
+
+
+_USE_OF_BUNDLE = """{folder}: all that a worker needs, for Python 3.10 to 3.13 on any system; its own libraries win.
+
+The worker's environment:   export PYTHONPATH={folder} AMI_TEST_FAULT_INJECTION_ENABLED=true AMI_TEST_PROFILE=medium
+A run under supervision:    PYTHONPATH={folder} ami-fault run --profile medium -- COMMAND...
+A container:                docker run -v {folder}:/faults:ro -e PYTHONPATH=/faults \\
+                              -e AMI_TEST_FAULT_INJECTION_ENABLED=true -e AMI_TEST_PROFILE=medium \\
+                              -v "$PWD/run":/run-folder -e AMI_TEST_RUN_DIR=/run-folder IMAGE
+An image (Dockerfile):      COPY {name} /faults
+                            ENV PYTHONPATH=/faults
+Is the hook there?          PYTHONPATH={folder} ami-fault doctor --python /path/to/the/worker's/python"""

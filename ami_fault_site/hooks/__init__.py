@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 # Where a hook goes: the library's module, and our module whose install() puts it there.
 _SEAMS = {"requests.sessions": "http", "PIL.Image": "images"}
 
+# Beside the seams: hooked as well, once a seam has armed the process. To import these alone disturbs nobody.
+_BESIDE = {"sentry_sdk": "sentry"}
+_HOOKS = {**_SEAMS, **_BESIDE}
+
 # The loops of the worker's versions, and of the sample worker: the first function that a module has is the loop.
 TASK_LOOPS: dict[str, tuple[str, ...]] = {
     "trapdata.antenna.worker": ("_process_batch", "_process_job"),
@@ -34,9 +38,10 @@ class _Watch:
 
     def __init__(self) -> None:
         self.loops = dict(TASK_LOOPS)
-        self.modules = {*_SEAMS, *TASK_LOOPS}
+        self.modules = {*_HOOKS, *TASK_LOOPS}
         self.injector: Injector | None = None
         self.undo: list[Callable[[], None]] = []
+        self._waiting: list[ModuleType] = []
         self._standing_down = False
         self._renew_lock()
         if hasattr(os, "register_at_fork"):
@@ -70,13 +75,16 @@ class _Watch:
             if self._standing_down or _is_operator():
                 self.stand_down()
                 return
-            injector = self.injector or self._arm()
-            if injector is not None:
-                self._install(module, injector)
+            self._waiting.append(module)
+            injector = self.injector
+            if injector is None and module.__name__ not in _BESIDE:
+                injector = self._arm()
+            while injector is not None and self._waiting:
+                self._install(self._waiting.pop(), injector)
 
     def loop_modules(self) -> "Iterator[ModuleType]":
         """Yield the modules that hold a task loop and are loaded already, for a last look before the first call."""
-        for name in sorted(self.modules - set(_SEAMS)):
+        for name in sorted(self.modules - set(_HOOKS)):
             module = sys.modules.get(name)
             if module is not None:
                 yield module
@@ -109,8 +117,8 @@ class _Watch:
         try:
             from importlib import import_module
 
-            if module.__name__ in _SEAMS:
-                hook = import_module(f"ami_fault_site.hooks.{_SEAMS[module.__name__]}")
+            if module.__name__ in _HOOKS:
+                hook = import_module(f"ami_fault_site.hooks.{_HOOKS[module.__name__]}")
                 self.undo.append(hook.install(module, injector, self.look_again))
             else:
                 self._install_loop(module, injector)
@@ -175,7 +183,7 @@ def watch_imports() -> None:
         _watch.modules.add(named)
     sys.meta_path.insert(0, _watch)
     # Not the loops: `__main__` is there before its functions are. They are looked for again at the first call.
-    for name in sorted(_SEAMS.keys() & sys.modules.keys()):
+    for name in sorted(_HOOKS.keys() & sys.modules.keys()):
         _watch.loaded(sys.modules[name])
 
 

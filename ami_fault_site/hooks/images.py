@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from ami_fault_site import antenna
-from ami_fault_site.faults import Call, Draw, Seam, Site
+from ami_fault_site.faults import SUBTLE_DAMAGE_KINDS, Call, Draw, Seam, Site
 from ami_fault_site.hooks.patch import install as patch
 from ami_fault_site.injector import Injector
+from ami_fault_site.witness import about_image
 
+_HEAD_BYTES = 1024
 _HEADER_BYTES = 12  # too few for any format's header, enough for its magic
 _HTML = b"<!DOCTYPE html>\n<html><head><title>Error</title></head><body>The requested file is not here.</body></html>\n"
 
@@ -52,8 +53,7 @@ def _name(injector: Injector, subject: object) -> Call | None:
     by_path: tuple[str, ...] = (os.path.basename(path), path) if path else ()
     lease, injector.here.image = injector.here.image, None
     if lease is not None:
-        names = (*antenna.image_names(lease.image_id, lease.image_url), *by_path)
-        return Call(Site.OPEN, (Draw(lease.image_id or lease.image_name, ""),), lease.delivery.job, names)
+        return about_image(lease, Site.OPEN, injector, more=by_path)
     if any(name in injector.settings.permanent_error_images for name in by_path):
         return Call(Site.OPEN, (Draw(by_path[0], ""),), None, by_path)
     return None
@@ -67,8 +67,14 @@ def _pass_on(
     try:
         image = open_damaged(wrapped, decision.kind, args, kwargs) if struck else wrapped(*args, **kwargs)
     except BaseException as error:
+        if struck and decision.effect is not None:
+            injector.injected.struck(decision.effect, error)
         _book(injector, call, type(error).__name__, struck, decision.draw, [e.value for e in decision.eligible])
         raise
+    if struck and decision.effect is not None:
+        injector.injected.struck(decision.effect)  # damage that only loading shows
+    else:
+        injector.injected.passed()
     _book(injector, call, "", struck, decision.draw, [e.value for e in decision.eligible])
     return image
 
@@ -80,7 +86,8 @@ def _book(injector: Injector, call: Call, error: str, struck: bool, draw: float 
 def open_damaged(wrapped: Callable[..., Any], kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
     """Open the image with its bytes damaged, and leave the caller's file object where PIL would have left it."""
     subject = _subject(args, kwargs)
-    damaged = _Damaged(_shown(subject), damage(_head(subject), kind))
+    content = _content(subject, None if kind in SUBTLE_DAMAGE_KINDS else _HEAD_BYTES)
+    damaged = _Damaged(_shown(subject), _smaller(wrapped, content) if kind == "wrong-size" else damage(content, kind))
     rest = args[1:] if args else ()
     others = {name: value for name, value in kwargs.items() if name != "fp"}
     try:
@@ -100,26 +107,41 @@ class _Damaged(io.BytesIO):
         return self._shown
 
 
-def damage(head: bytes, kind: str) -> bytes:
-    """Return what is left of an image that begins with `head`; each kind is visible when the image is opened."""
+def damage(content: bytes, kind: str) -> bytes:
+    """Return what is left of an image; only what is truncated can still be opened, and then half of it is missing."""
     if kind == "empty":
         return b""
     if kind == "html":
         return _HTML
     if kind == "bad-magic":
-        return bytes(len(head))
-    return head[:_HEADER_BYTES]
+        return bytes(len(content))
+    if kind == "truncated":
+        return content[: max(len(content) // 2, min(len(content) - 1, _HEAD_BYTES))]
+    return content[:_HEADER_BYTES]
 
 
-def _head(subject: object) -> bytes:
+def _smaller(open_image: Callable[..., Any], content: bytes) -> bytes:
+    """Return the picture at half its width and height, which is not what was asked for; as it is, if PIL cannot."""
+    try:
+        image = open_image(io.BytesIO(content))
+        changed = image.resize([max(1, pixels // 2) for pixels in image.size])
+        stream = io.BytesIO()
+        changed.save(stream, image.format)
+    except (OSError, ValueError, KeyError):
+        return content
+    return stream.getvalue()
+
+
+def _content(subject: object, most: int | None) -> bytes:
+    """Read what was to be opened, up to so many bytes, from where PIL would read it."""
     if isinstance(subject, (str, bytes, os.PathLike)):
         with open(subject, "rb") as stream:
-            return stream.read(1024)
+            return stream.read(most)
     try:
         subject.seek(0)  # type: ignore[attr-defined]
-        return bytes(subject.read(1024))  # type: ignore[attr-defined]
+        return bytes(subject.read() if most is None else subject.read(most))  # type: ignore[attr-defined]
     except (AttributeError, io.UnsupportedOperation):
-        return bytes(subject.read())[:1024]  # type: ignore[attr-defined]  # as PIL does: read to the end
+        return bytes(subject.read())[:most]  # type: ignore[attr-defined]  # as PIL does: read to the end
 
 
 def _leave(subject: object, damaged: io.BytesIO) -> None:

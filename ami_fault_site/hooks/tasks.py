@@ -1,18 +1,21 @@
-"""The seam at the worker's task loop: crash before or after a batch, or let an exception out of it."""
+"""The seam at the worker's task loop: die around or in a batch, let an exception out of it, or slow it down."""
 
 from __future__ import annotations
 
 import inspect
+import sys
 import time
 from collections.abc import Callable, Mapping
-from types import ModuleType
+from dataclasses import dataclass
+from types import FrameType, ModuleType
 from typing import Any
 
 from ami_fault_site import antenna
 from ami_fault_site.antenna import Delivery
-from ami_fault_site.faults import Call, Decision, Draw, Effect, InjectedTransientError, Phase, Seam, Site
+from ami_fault_site.faults import Call, Decision, Draw, Effect, Phase, Point, Seam, Site
 from ami_fault_site.hooks.patch import install as patch
 from ami_fault_site.injector import Injector, say
+from ami_fault_site.witness import rows_of
 
 # Functions that are not called for a batch: where the loop takes more, its rates are for more.
 _WIDER = {"_process_job": "a whole job: the crash and transient rates are per job here, not per batch"}
@@ -52,9 +55,12 @@ def install(module: ModuleType, functions: tuple[str, ...], injector: Injector) 
 def _call(injector: Injector, site: Site, deliveries: tuple[Delivery, ...], job_id: object) -> Call:
     """Key a batch on each of its tasks; a passage without tasks is numbered."""
     job = job_id if isinstance(job_id, int) else next((d.job for d in deliveries), None)
+    tasks = tuple((one.sequence, one.delivery) for one in deliveries)
     if deliveries and site is Site.BATCH:
-        return Call(site, tuple(Draw(str(d.sequence), str(d.delivery)) for d in deliveries), job)
-    return Call(site, (Draw("", injector.attempt(site)),), job)
+        draws = tuple(Draw(str(sequence), str(delivery)) for sequence, delivery in tasks)
+    else:
+        draws = (Draw("", injector.attempt(site)),)
+    return Call(site, draws, job, tasks=tasks, role=injector.role)
 
 
 def _named_job(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
@@ -65,31 +71,86 @@ def _named_job(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapp
     return inspect.signature(function).bind_partial(*args, **kwargs).arguments.get("job_id")
 
 
+@dataclass(frozen=True)
+class _Passage:
+    """One batch on its way through the loop, and what was decided about it."""
+
+    injector: Injector
+    call: Call
+    decision: Decision
+    deliveries: tuple[Delivery, ...]
+
+    def strike(self) -> None:
+        """Die, or let an exception out of the loop, as decided."""
+        self.injector.strike(self.call, self.decision, tasks=rows_of(self.deliveries), stream=self.stream)
+
+    def slow_down(self) -> None:
+        """Let the batch take longer, if that is not forbidden."""
+        harm = self.decision.harm
+        rows = rows_of(self.deliveries)
+        if harm is not None and self.injector.grant(self.call, self.decision, tasks=rows, stream=self.stream):
+            time.sleep(harm.seconds)
+
+    @property
+    def stream(self) -> str:
+        """The stream of the batch's tasks."""
+        return self.deliveries[0].stream if self.deliveries else ""
+
+    def meets(self, *moments: Point | Phase) -> None:
+        """Strike if this is the moment for it."""
+        point, harm = self.decision.point, self.decision.harm
+        if harm is None or (point or harm.phase) not in moments:
+            return
+        if harm.effect is Effect.SLOW:
+            self.slow_down()
+        else:
+            self.strike()
+
+
 def _pass_on(injector: Injector, call: Call, deliveries: tuple[Delivery, ...], work: Callable[[], object]) -> object:
-    decision = injector.decide(call)
-    tasks = [[d.sequence, d.delivery, d.consumer_sequence, d.published] for d in deliveries]
-    stream = deliveries[0].stream if deliveries else ""
+    passage = _Passage(injector, call, injector.decide(call), deliveries)
+    decision = passage.decision
     injector.book(
-        "batch", site=call.site.value, job=call.job, stream=stream, tasks=tasks, draw=decision.draw,
-        eligible=[effect.value for effect in decision.eligible],
+        "batch", site=call.site.value, job=call.job, stream=passage.stream, tasks=rows_of(deliveries),
+        draw=decision.draw, eligible=[effect.value for effect in decision.eligible],
     )  # fmt: skip
     began = time.monotonic()
-    if decision.phase is Phase.BEFORE:
-        _strike(injector, call, decision, tasks)
+    passage.meets(Point.BEFORE_BATCH, Phase.BEFORE)
     try:
-        result = work()
+        result = _work(passage, work) if decision.point is Point.IN_BATCH else work()
     except BaseException as error:
         injector.book("batch-end", job=call.job, error=type(error).__name__, seconds=round(time.monotonic() - began, 4))
         raise
+    injector.injected.passed()
+    passage.meets(Phase.AFTER)  # a slow batch is not over before
     injector.book("batch-end", job=call.job, error="", seconds=round(time.monotonic() - began, 4))
-    if decision.phase is Phase.AFTER:
-        _strike(injector, call, decision, tasks)
+    passage.meets(Point.AFTER_BATCH)
     return result
 
 
-def _strike(injector: Injector, call: Call, decision: Decision, tasks: list[list[int]]) -> None:
-    if not injector.grant(call, decision, tasks):
-        return
-    if decision.effect is Effect.CRASH:
-        injector.crash()
-    raise InjectedTransientError(f"injected by ami-fault-site: {decision.reason}")
+_CALLS_BEFORE = 2  # that are seen before any of the loop's function: of our own that calls it, and of itself
+
+
+def _work(passage: _Passage, work: Callable[[], object]) -> object:
+    """Strike in the midst of a batch: at the first call that the loop's function makes, else at its end."""
+    calls = 0
+
+    def look(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+        if calls > _CALLS_BEFORE:
+            strike()
+
+    def strike() -> None:
+        sys.setprofile(before)
+        passage.meets(Point.IN_BATCH)
+
+    before = sys.getprofile()
+    sys.setprofile(look)
+    try:
+        result = work()
+        if calls <= _CALLS_BEFORE:
+            strike()
+        return result
+    finally:
+        sys.setprofile(before)

@@ -26,8 +26,11 @@ def _run_hidden() -> None:
 def _activate() -> None:
     if not os.environ.get("AMI_TEST_FAULT_INJECTION_ENABLED"):
         return
-    # The folder above the package: on sys.path already where dependencies lie beside it, added at its end otherwise.
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    here = os.path.dirname(os.path.abspath(__file__))
+    root = os.path.join(here, "packages")  # of a bundle, where a copy of this file lies beside it
+    if not os.path.isdir(root):
+        # The folder above the package: on sys.path already where dependencies lie beside it, else added at its end.
+        root = os.path.dirname(os.path.dirname(here))
     if root not in sys.path:
         sys.path.append(root)
     from ami_fault_site import startup

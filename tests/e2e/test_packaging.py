@@ -244,3 +244,26 @@ def test_isolated_mode_leaves_the_path_alone_and_so_the_hook_out(
 ) -> None:
     ended = workers.run(IS_ACTIVE, pinned.python, ("-I",), **ON, **path_of(target))
     assert (ended.stdout, ended.stderr) == ("False\n", "")
+
+
+def test_a_bundle_made_by_the_wheel_arms_a_worker_that_has_nothing_of_ours_and_keeps_its_pins(
+    workers: Workers, pinned: Pinned
+) -> None:
+    bundle = workers.folder / "bundle"
+    must(workers.python, "-m", "ami_fault_site", "bundle", bundle)
+    assert len(list(bundle.rglob("LICENSE*"))) == 3
+    code = """
+        import PIL.Image
+        import requests
+        import sys
+        import wrapt
+        from ami_fault_site import hooks
+        print(requests.__version__, PIL.__version__.partition(".")[0], sorted(hooks.installed()))
+        print("wrapt._wrappers" in sys.modules, wrapt.__file__)
+    """
+    settings = workers.on(AMI_TEST_PROFILE="light", **path_of(bundle))
+    ended = workers.run(code, pinned.python, **settings)
+    pure = f"False {bundle}/packages/wrapt/__init__.py"
+    assert ended.stdout == f"2.28.2 10 ['http', 'image']\n{pure}\n", ended.stderr
+    (events,) = workers.ledgers().values()
+    assert is_complete(events)

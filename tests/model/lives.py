@@ -10,6 +10,7 @@ from typing import Protocol
 from ami_fault_site import plan
 from ami_fault_site.faults import CRASH_EXIT_CODE, Call, Decision, Draw, Site, Trigger
 from ami_fault_site.settings import Settings
+from tests.counting import Counting
 from tests.model.booking import Book, Host, Shelf
 from tests.model.queue import Handed
 from tests.model.scenario import Scenario
@@ -50,7 +51,7 @@ class Run:
         return str(self._counts[site.value])
 
     def decide(self, call: Call) -> Decision:
-        return plan.decide(self.settings, call)
+        return plan.decide(self.settings, call, Counting())
 
     def decide_image(self, handed: Handed) -> tuple[Decision, Decision]:
         """Return the decisions on an image's download and opening, which are the same every time."""

@@ -1,0 +1,184 @@
+"""One HTTP call of the worker, from before it is sent until it is heard: what strikes it, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TypeVar
+
+from requests.models import Response
+
+from ami_fault_site import antenna
+from ami_fault_site.antenna import Lease
+from ami_fault_site.faults import Call, Decision, Draw, Effect, Harm, Layer, Phase, Point, Site, Trigger
+from ami_fault_site.hooks.strikes import CallAttempts, Strike, decide_death
+from ami_fault_site.hooks.transport import striking
+from ami_fault_site.injector import Injector
+from ami_fault_site.witness import Heard, Passage, Witness, rows_of
+
+T = TypeVar("T")
+
+_DYING: dict[Site, Site] = {Site.IMAGE: Site.DOWNLOADING, Site.RESULT: Site.POSTING, Site.JOBS: Site.IDLE}
+"""At which passage the process may die in such a call; after a tasks call, that of what was fetched."""
+
+_BEFORE = (Point.DOWNLOADING, Point.POSTING_UNSENT, Point.IDLE)
+
+
+class Crossing:
+    """One classified call. `own_adapter` is whether its session chooses its adapter in a way of its own."""
+
+    def __init__(self, injector: Injector, witness: Witness, passage: Passage, own_adapter: bool) -> None:
+        self.is_api = passage.lease is None
+        self._injector, self._witness, self._passage = injector, witness, passage
+        self._unable = "the session chooses its adapter in a way of its own" if own_adapter else ""
+        self._attempts: CallAttempts | None = None
+        self._strike: Strike | None = None
+        settings, site = injector.settings, passage.call.site
+        self.revises = (site is Site.JOBS and bool(settings.jobs)) or (site is Site.TASKS and bool(settings.exhaust))
+
+    def go(self, send: Callable[[], Response], fail_by: Callable[[Harm | None], None]) -> Response:
+        """Pass the call on, struck or not; returns the response or raises what a real failure raises."""
+        decision = self._sheltered(lambda: self._begin(fail_by), Decision(reason="it could not be asked"))
+        death = self._sheltered(self._decide_death, None)
+        self._die_at(death, *_BEFORE)
+        with ExitStack() as stack:
+            if self._passage.call.site is Site.TASKS:
+                stack.enter_context(self._injector.fetching())
+                self._sheltered(lambda: self._refuse_the_doomed(fail_by), None)
+            if self._attempts is not None:
+                stack.enter_context(striking(self._attempts))
+            try:
+                response = send()
+            except BaseException as error:
+                failure = error
+                self._sheltered(lambda: self._tell(failure), None)
+                self._sheltered(lambda: self._witness.failed(self._passage, decision, self._harm, failure), None)
+                raise
+            self._sheltered(lambda: self._tell(response), None)
+            self._die_unheard(death, response)
+            self._sheltered(lambda: self._witness.answered(self._passage, decision, self._harm, response), None)
+        self._die_at(death, Point.AFTER_POST)
+        self._die_with(response)
+        return response
+
+    def heard(self, answer: Heard) -> bool:
+        """Take what the service answered to a call that is struck as a whole; False lets it through."""
+        strike = self._strike
+        return strike is not None and self._sheltered(lambda: strike.heard(answer), False)
+
+    def revise(self, response: Response) -> bytes | None:
+        """Return the body that the worker shall read, None if it stays as it is."""
+        return self._sheltered(lambda: self._revised(response), None)
+
+    # --- what strikes the call
+
+    @property
+    def _harm(self) -> Harm | None:
+        """What made the call fail, None if nothing of ours did."""
+        if self._strike is not None and self._strike.is_done:
+            return self._strike.harm
+        return None if self._attempts is None else self._attempts.harm
+
+    def _begin(self, fail_by: Callable[[Harm | None], None]) -> Decision:
+        injector, passage = self._injector, self._passage
+        decision = injector.decide(passage.call)
+        self._witness.begins(passage, decision)
+        self._strike = Strike(injector, self._witness, passage, passage.call, decision)
+        fail_by(self._strike.begin(self._unable))
+        if injector.settings.network_layer is Layer.ATTEMPT:
+            self._attempts = CallAttempts(injector, self._witness, passage)
+        return decision
+
+    def _tell(self, ended: Response | BaseException) -> None:
+        """Remember whether the end of this call, an answer or an error, was our doing."""
+        harm, injected = self._harm, self._injector.injected
+        if harm is None:
+            injected.passed()
+        else:
+            injected.struck(harm.effect, ended)
+
+    def _refuse_the_doomed(self, fail_by: Callable[[Harm | None], None]) -> None:
+        """Let a loader fetch no more once an injected fault has given up what it holds: it would be lost unseen."""
+        if not self._injector.budget.is_doomed():
+            return
+        harm = Harm(Effect.NETWORK, "refused")
+        reason = "budget: an injected fault gave up the job, what is fetched now would be lost"
+        call = self._passage.call
+        decision = Decision(reason, harm, Trigger.RULE, struck=call.draws[0])
+        self._strike = Strike(self._injector, self._witness, self._passage, call, decision)
+        fail_by(self._strike.begin(self._unable))
+
+    # --- where the process dies
+
+    def _decide_death(self) -> tuple[Call, Decision] | None:
+        site = _DYING.get(self._passage.call.site)
+        return None if site is None else decide_death(self._injector, self._passage, site)
+
+    def _die_at(self, death: tuple[Call, Decision] | None, *points: Point) -> None:
+        if death is not None and death[1].point in points:
+            call, decision = death
+            rows = rows_of(self._passage.deliveries)
+            self._sheltered(lambda: self._injector.strike(call, decision, tasks=rows, call=self._passage.number), None)
+
+    def _die_unheard(self, death: tuple[Call, Decision] | None, response: Response) -> None:
+        """Die once the service has answered and before the worker hears it."""
+        if death is None or death[1].point is not Point.POSTING_UNHEARD or self._harm is not None:
+            return
+        self._sheltered(lambda: self._witness.lost(self._passage, response), None)
+        self._die_at(death, Point.POSTING_UNHEARD)
+
+    def _die_with(self, response: Response) -> None:
+        """Die with what was just fetched."""
+        nothing: tuple[Lease, ...] = ()
+        leases = self._sheltered(lambda: self._fetched(response), nothing)
+        if not leases:
+            return
+        tasks = tuple((lease.delivery.sequence, lease.delivery.delivery) for lease in leases)
+        draws = tuple(Draw(str(sequence), str(delivery)) for sequence, delivery in tasks)
+        role = self._injector.role
+        call = Call(Site.FETCHED, draws, self._passage.call.job, tasks=tasks, role=role)
+        rows = rows_of(lease.delivery for lease in leases)
+        stream, number = leases[0].delivery.stream, self._passage.number
+
+        def strike() -> None:
+            decision = self._injector.decide(call)
+            self._injector.strike(call, decision, tasks=rows, stream=stream, call=number)
+
+        self._sheltered(strike, None)
+
+    def _fetched(self, response: Response) -> tuple[Lease, ...]:
+        if self._passage.call.site is not Site.TASKS or response.status_code >= 400 or self._harm is not None:
+            return ()
+        return antenna.leases_in(response.content)
+
+    # --- what the worker shall not read
+
+    def _revised(self, response: Response) -> bytes | None:
+        if self._passage.call.site is Site.JOBS:
+            changed = antenna.only_jobs(response.content, self._injector.settings.jobs)
+            if changed is None:
+                return None
+            self._injector.book("hidden", call=self._passage.number, jobs=list(changed[1]))
+            return changed[0]
+        kept_back = [lease for lease in antenna.leases_in(response.content) if self._keeps_back(lease)]
+        if not kept_back:
+            return None
+        self._witness.withheld(self._passage, kept_back)
+        return antenna.without_tasks(response.content, frozenset(lease.delivery.subject for lease in kept_back))
+
+    def _keeps_back(self, lease: Lease) -> bool:
+        names = antenna.image_names(lease.image_id, lease.image_url)
+        settings, delivery = self._injector.settings, lease.delivery
+        if not set(names) & set(settings.exhaust) or (settings.jobs and delivery.job not in settings.jobs):
+            return False
+        drawn = Draw(str(delivery.sequence), str(delivery.delivery))
+        tasks = ((delivery.sequence, delivery.delivery),)
+        call = Call(Site.TASKS, (drawn,), self._passage.call.job, names, tasks, role=self._injector.role)
+        harm = Harm(Effect.WITHHOLD, Effect.WITHHOLD.value, Phase.AFTER)
+        reason = f"{harm.kind}: {names[0]} is in AMI_TEST_EXHAUST"
+        decision = Decision(reason, harm, Trigger.EXHAUST, rate=1.0, struck=drawn)
+        rows = rows_of([delivery])
+        return self._injector.grant(call, decision, call=self._passage.number, tasks=rows, stream=delivery.stream)
+
+    def _sheltered(self, work: Callable[[], T], otherwise: T) -> T:
+        return self._injector.sheltered(work, otherwise)

@@ -1,0 +1,131 @@
+"""One HTTP call on its way to being struck, as a whole or at one of its attempts: granted, carried out, told."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+from ami_fault_site.faults import Call, Decision, Draw, Effect, Harm, Phase, Site
+from ami_fault_site.injector import Injector
+from ami_fault_site.witness import Heard, Passage, Witness, leases_of
+
+
+@dataclass
+class Strike:
+    """A decision about a call or an attempt. `is_done` is whether its harm makes it fail."""
+
+    injector: Injector
+    witness: Witness
+    passage: Passage
+    call: Call
+    decision: Decision
+    is_done: bool = False
+
+    def begin(self, unable: str = "") -> Harm | None:
+        """Return what is to be done: granted by now, unless it depends on what the service answers."""
+        harm = self.decision.harm
+        if harm is None:
+            return None
+        if harm.kind == "tls" and not self.call.secure:
+            unable = unable or "the call is not HTTPS"
+        if not unable and harm.phase is not Phase.BEFORE and harm.kind != "delay":
+            return harm
+        loses = self.passage.deliveries if harm.effect is not Effect.SLOW else ()
+        if not self.injector.grant(self.call, self.decision, loses, unable, call=self.passage.number):
+            return None
+        self.is_done = harm.effect is not Effect.SLOW
+        return harm
+
+    def heard(self, answer: Heard) -> bool:
+        """Take what the service answered, and say whether that is kept from the worker: not a last delivery."""
+        harm = self.decision.harm
+        if harm is None:
+            return False
+        is_lost = harm.effect is not Effect.SLOW
+        loses = [lease.delivery for lease in leases_of(self.passage, answer)] if is_lost else []
+        if not self.injector.grant(self.call, self.decision, loses, call=self.passage.number):
+            return False
+        if is_lost and self.passage.lease is None:
+            self.witness.lost(self.passage, answer)
+        self.is_done = is_lost
+        return True
+
+    @property
+    def harm(self) -> Harm | None:
+        """What made it fail, None if nothing of ours did."""
+        return self.decision.harm if self.is_done else None
+
+
+@dataclass
+class CallAttempts:
+    """The attempts at one call: each is decided by itself, and booked when it has ended."""
+
+    injector: Injector
+    witness: Witness
+    passage: Passage
+    number: int = 0
+    last: Strike | None = None
+    _began: float = field(default=0.0)
+
+    def begin(self) -> Harm | None:
+        """Decide about the attempt that begins now."""
+        return self.injector.sheltered(self._begin, None)
+
+    def _begin(self) -> Harm | None:
+        self.number += 1
+        self._began = time.monotonic()
+        base = self.passage.call
+        draws = tuple(Draw(one.subject, f"{one.attempt}.{self.number}") for one in base.draws)
+        call = replace(base, attempt=self.number, draws=draws)
+        self.last = Strike(self.injector, self.witness, self.passage, call, self.injector.decide(call))
+        return self.last.begin()
+
+    def heard(self, _harm: Harm, answer: Heard) -> bool:
+        """Take what the service answered to the attempt."""
+        last = self.last
+        return last is not None and self.injector.sheltered(lambda: last.heard(answer), False)
+
+    def ended(self, status: int, error: BaseException | None) -> None:
+        """Book how the attempt went."""
+        self.injector.sheltered(lambda: self._ended(status, error), None)
+
+    def _ended(self, status: int, error: BaseException | None) -> None:
+        passage, last = self.passage, self.last
+        if last is None:
+            return
+        harm, decision, lease = last.harm, last.decision, passage.lease
+        about = {} if lease is None else {"image": lease.image_id, "task": [*last.call.tasks[0]]}
+        self.injector.book(
+            "try",
+            call=passage.number,
+            site=passage.call.site.value,
+            job=passage.call.job,
+            number=self.number,
+            status=status,
+            error="" if error is None else type(error).__name__,
+            struck=harm is not None,
+            kind=decision.kind if harm is not None else "",
+            retry_after=None if harm is None else harm.retry_after,
+            seconds=round(time.monotonic() - self._began, 4),
+            draw=decision.draw,
+            eligible=[effect.value for effect in decision.eligible],
+            **about,
+        )
+
+    @property
+    def harm(self) -> Harm | None:
+        """What made the last attempt fail, and the call with it."""
+        return None if self.last is None else self.last.harm
+
+
+def decide_death(injector: Injector, passage: Passage, site: Site) -> tuple[Call, Decision]:
+    """Decide whether the process dies in this passage, which is a part of the call."""
+    base = passage.call
+    if site is Site.IDLE:
+        draws: tuple[Draw, ...] = (Draw("", injector.attempt(site)),)
+    elif site is Site.POSTING and base.tasks:
+        draws = tuple(Draw(str(sequence), str(delivery)) for sequence, delivery in base.tasks)
+    else:
+        draws = base.draws
+    call = replace(base, site=site, draws=draws)
+    return call, injector.decide(call)
