@@ -179,7 +179,7 @@ class Process:
                 phase=phase,
                 trigger="rule",
             )
-        row = [sequence, 1, sequence, PUBLISHED + sequence] if sequence else []
+        row = [sequence, 1] if sequence else []
         told = {"call": call, "site": site, "job": job, "image": image, "task": row, "number": 1, "status": status}
         how = {"error": error, "struck": bool(kind), "kind": kind, "retry_after": retry_after, "seconds": seconds}
         self.book("try", at, **told, **how, draw=None, eligible=[])

@@ -184,3 +184,11 @@ def test_a_tasks_call_that_was_asked_to_wait_is_remembered_with_the_time_until_w
     attempts = taken(one(1.0, status=429, retry_after=2.0, image="", site="tasks"))
 
     assert attempts.told_to_wait == [(CLOCK, 7, 1.0, 3.0)]
+
+
+def test_an_attempt_that_broke_off_in_the_midst_of_its_answer_has_failed_and_is_not_passing() -> None:
+    broken = one(1.0, status=200, kind="reset")
+
+    assert broken.has_failed
+    assert not is_passing(broken, "during")
+    assert taken(broken, struck=True, faults=(fault(phase="during"),)).sites["image"].failed == 1

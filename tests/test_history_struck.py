@@ -253,3 +253,23 @@ def test_the_time_that_a_struck_call_took_says_nothing_of_the_services_pace() ->
     books.processes[0].fetch(3.0, 7, (2, 1), seconds=1.0)
 
     assert sum(pace.calls for pace in books.history().paces.values()) == before == 1
+
+
+def test_an_attempt_is_tied_to_the_lease_that_its_image_was_loaded_for() -> None:
+    books = fetched()
+    main = books.processes[0]
+    main.attempt(2.0, "image", 5, status=503, kind="http-503", job=7, sequence=1)
+    main.image(2.0, 7, 1, call=5, status=503, struck=True, delivery=2)
+    (one,) = books.history().attempts.unrepeated.values()
+
+    assert one.lease == (1, PUBLISHED + 1, 2)
+
+
+def test_what_was_withheld_keeps_nobody_waiting() -> None:
+    books = fetched()
+    main = books.processes[0]
+    number = main.calls + 1
+    main.strike(2.0, Effect.WITHHOLD, 7, (2, 1), site="tasks", call=number)
+    main.book("leases", 3.0, call=number, job=7, status=200, seconds=1.0, struck=False, stream="", leases=[])
+
+    assert books.history().processes[0].slowed == []

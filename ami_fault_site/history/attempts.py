@@ -42,12 +42,12 @@ class Try(NamedTuple):
     site: str = Site.IMAGE.value
     image: str = ""
     job: int = 0
-    task: tuple[int, int, int] = (0, 0, 0)  # sequence, publish time, delivery; of an image
+    lease: tuple[int, int, int] = (0, 0, 0)  # sequence, publish time, delivery; of an image
 
     @property
     def has_failed(self) -> bool:
         """Whether it brought nothing that is of use."""
-        return self.status == 0 or self.status >= 400 or bool(self.error)
+        return self.struck or self.status == 0 or self.status >= 400 or bool(self.error)
 
     @property
     def what(self) -> str:
@@ -107,8 +107,19 @@ class Attempts:
     told_to_wait: list[tuple[int, int, float, float]] = field(default_factory=list)  # clock, job, since, until
     _waiting: dict[tuple[int, str], Try] = field(default_factory=dict)
 
-    def take(self, process: int, clock: int, tries: Sequence[Try], struck: bool, faults: Sequence[Injection]) -> None:
-        """Take in a call that has ended. `struck` is whether its outcome is our doing."""
+    def take(
+        self,
+        process: int,
+        clock: int,
+        tries: Sequence[Try],
+        struck: bool,
+        faults: Sequence[Injection],
+        lease: tuple[int, int, int] = (0, 0, 0),
+    ) -> None:
+        """Take in a call that has ended. `struck` is whether its outcome is our doing.
+
+        `lease` is what an image was loaded for: sequence, publish time and delivery.
+        """
         site = tries[0].site
         counts = self.sites.setdefault(site, Calls())
         hit = sum(one.struck for one in tries)
@@ -128,6 +139,9 @@ class Attempts:
         phase = faults[-1].phase if faults else ""
         for request in _requests(tries):
             self._judge(site, process, request, phase)
+        last = self.unrepeated.get((process, site, subject))
+        if last is not None:
+            self.unrepeated[process, site, subject] = last._replace(lease=lease)
         self._asked_to_wait(site, process, clock, tries[-1])
 
     def _judge(self, site: str, process: int, request: Sequence[Try], phase: str) -> None:

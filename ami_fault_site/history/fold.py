@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from ami_fault_site.faults import Site
+from ami_fault_site.faults import Effect, Site
 from ami_fault_site.history.kept import Pending
 from ami_fault_site.history.records import (
     Batch,
@@ -104,8 +104,10 @@ class History(Struck):
         if self._tries:
             tries = self._tries.pop(key, None)
             if tries:
-                self.attempts.take(process.number, process.clock, tries, bool(event.data.get("struck")), faults)
-        if faults and seconds_of(event) > _SLOW:
+                struck, row = bool(event.data.get("struck")), event.data.get("task")
+                lease = (int(row[0]), int(row[3]), int(row[1])) if isinstance(row, list) else (0, 0, 0)
+                self.attempts.take(process.number, process.clock, tries, struck, faults, lease)
+        if any(one.effect is not Effect.WITHHOLD for one in faults) and seconds_of(event) > _SLOW:
             process.slowed.append((event.mono - seconds_of(event), event.mono))
         return begun, faults
 

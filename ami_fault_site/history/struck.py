@@ -93,11 +93,12 @@ class Struck(Kept):
 
     def _on_budget(self, event: Event, _process: Process) -> None:
         told = (event.number("max_deliver") or 0, event.text("source"))
-        self.budget = told if self.budget is None else min(told, self.budget)
+        known = (told, *([self.budget] if self.budget is not None else ()))
+        self.budget = min(known, key=lambda one: (one[1] == "assumed", one))
 
     def _on_try(self, event: Event, process: Process) -> None:
         data = event.data
-        wait, row = data.get("retry_after"), data.get("task")
+        wait = data.get("retry_after")
         one = Try(
             event.mono - seconds_of(event),
             event.mono,
@@ -110,7 +111,6 @@ class Struck(Kept):
             sys.intern(event.text("site")),
             event.text("image"),
             event.number("job") or 0,
-            (int(row[0]), int(row[3]), int(row[1])) if isinstance(row, list) and len(row) > 3 else (0, 0, 0),
         )
         self._tries.setdefault((process.number, event.number("call") or 0), []).append(one)
 

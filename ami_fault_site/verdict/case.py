@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Iterator
 
 from ami_fault_site.faults import API_SITES, Effect, Layer, Site
 from ami_fault_site.history import History, Injection, Lease, Place, Ref, Task
-from ami_fault_site.rules import Rule
 from ami_fault_site.settings import Settings
 from ami_fault_site.verdict.ends import End, Ends, How
 from ami_fault_site.verdict.facts import Facts
@@ -128,7 +127,7 @@ def task_name(task: Task) -> str:
 
 def is_set(settings: Settings, effect: Effect, at: Collection[Site] = ()) -> bool:
     """Say whether a fault was set to strike by its rate, by names or by a rule; with `at` at one of these sites."""
-    for rule in _rules(settings):
+    for rule in settings.rules:
         struck = any(term.harm is not None and term.harm.effect is effect for term in rule.terms)
         if struck and (not at or set(at) & set(rule.sites)):
             return True
@@ -138,8 +137,3 @@ def is_set(settings: Settings, effect: Effect, at: Collection[Site] = ()) -> boo
         return False
     named = bool(settings.permanent_error_images) and effect in (Effect.IMAGE_404, Effect.CORRUPT)
     return named or (effect in _RATES and float(getattr(settings, _RATES[effect])) > 0)
-
-
-def _rules(settings: Settings) -> tuple[Rule, ...]:
-    rules: tuple[Rule, ...] = getattr(settings, "rules", ())
-    return rules

@@ -60,14 +60,14 @@ def _nothing_met(case: Case) -> Finding:
 
 
 def _key(one: Try) -> tuple[str, int, int]:
-    sequence, published, _ = one.task
+    sequence, published, _ = one.lease
     return f"job_{one.job}", sequence, published
 
 
 def _answered(case: Case, one: Try) -> bool:
     """Say whether a worker has answered for an image: what it left to be handed out again was not given up."""
     task = case.history.tasks.get(_key(one))
-    lease = task.lease(one.task[2]) if task is not None else None
+    lease = task.lease(one.lease[2]) if task is not None else None
     return lease is not None and bool(lease.posts)
 
 
