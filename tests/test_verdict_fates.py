@@ -1257,3 +1257,41 @@ def test_a_struck_attempt_that_a_retry_made_good_explains_no_error(stage: Stage)
     stage.main.post(3.0, 7, (1, 1), failed=(1,))
 
     assert stage.fated().fate is Fate.FAILED_ORGANIC
+
+
+def spoil(stage: Stage) -> None:
+    """Let the download for delivery 1 fail by our doing, and that for delivery 2 not."""
+    stage.main.strike(2.25, Effect.NETWORK, 7, image="1", kind="http-503", site="image", call=9, trigger="rule")
+    stage.main.image(2.5, 7, 1, status=503, struck=True, call=9)
+
+
+def test_an_error_that_we_caused_at_one_delivery_and_a_success_at_another_are_no_conflict_of_the_workers(
+    stage: Stage,
+) -> None:
+    spoil(stage)
+    other = stage.next_life()
+    other.fetch(11.0, 7, (1, 2))
+    other.post(12.0, 7, (1, 2))
+    stage.main.post(13.0, 7, (1, 1), failed=(1,))
+
+    assert stage.fated().fate is Fate.FAILED_EXPECTED
+
+
+def test_an_error_at_a_delivery_whose_image_was_good_is_a_conflict_with_a_success(stage: Stage) -> None:
+    spoil(stage)
+    other = stage.next_life()
+    other.fetch(11.0, 7, (1, 2))
+    other.post(12.0, 7, (1, 2), failed=(1,))
+    stage.main.post(13.0, 7, (1, 1))
+
+    assert stage.fated().fate is Fate.CONFLICT
+
+
+def test_a_success_about_an_image_that_is_bad_for_the_whole_run_conflicts_with_an_error(stage: Stage) -> None:
+    stage.main.strike(2.25, Effect.CORRUPT, 7, image="1", trigger="rate")
+    other = stage.next_life()
+    other.fetch(11.0, 7, (1, 2))
+    other.post(12.0, 7, (1, 2))
+    stage.main.post(13.0, 7, (1, 1), failed=(1,))
+
+    assert stage.fated().fate is Fate.CONFLICT

@@ -209,6 +209,9 @@ class Fates:
         sequence = task.key[1]
         good = [lease for lease, post in task.accepted() if sequence not in post.errors]
         bad = [lease for lease, post in task.accepted() if sequence in post.errors]
+        passed = [lease for lease in bad if self.spoilt.is_spoilt(task, lease) or self._lost_its_loader(task, lease)]
+        if good and bad and len(passed) == len(bad):
+            return self._failed(task, bad)  # what failed at one delivery by our doing went well at another
         if good and bad:
             whose = Whose.SERVICE if self.early(task) else Whose.WORKER
             return Fated(Fate.CONFLICT, whose, "a success and an error were both accepted", refs=_refs(task))

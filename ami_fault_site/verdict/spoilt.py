@@ -30,6 +30,10 @@ class SpoiltImages:
         self.images = self._lasting | {task.image_id for task, _, _ in self.leases}
         """The ids of all spoilt images."""
 
+    def is_spoilt(self, task: Task, lease: Lease) -> bool:
+        """Say whether an image was spoilt for this delivery, and may well be had for another."""
+        return (task.key, lease.delivery) in self._pairs
+
     def explains(self, task: Task, leases: Iterable[Lease]) -> bool:
         """Say whether a fault of ours is why one of these deliveries of a task was answered with an error."""
         return task.image_id in self._lasting or any((task.key, lease.delivery) in self._pairs for lease in leases)
