@@ -55,7 +55,7 @@ def fault_rows(case: Case) -> tuple[FaultRow, ...]:
     for effect in Effect:
         rates = {_rate(settings, effect) for settings in case.facts.settings} or {0.0}
         injected = case.history.injected[effect.value]
-        if max(rates) or injected:
+        if max(rates) or injected or case.is_set(effect):
             eligible, observed = case.history.eligible[effect.value], case.history.observed_rate(effect)
             rows.append(FaultRow(effect.value, tuple(sorted(rates)), eligible, injected, observed))
     return tuple(rows)
