@@ -664,3 +664,17 @@ def test_without_an_ack_wait_the_redelivery_tells_how_long_it_is_at_most(stage: 
     one = task(case.history, 7, 1)
 
     assert case.ends.is_slowed(one, one.leases[0])
+
+
+def test_a_batch_that_an_injected_system_exit_broke_was_not_broken_by_the_worker(stage: Stage) -> None:
+    stage.main.batch(2.5, 7, (1, 1), ends=0.5, error="SystemExit")
+    stage.main.crash(3.0, "sysexit", job=7)
+    stage.supervisor.exit(4.0, 1, "injected")
+
+    assert (stage.end().how, stage.end().cause) == (How.DROPPED, "an injected crash")
+
+
+def test_a_system_exit_of_the_workers_own_is_its_own(stage: Stage) -> None:
+    stage.main.batch(2.5, 7, (1, 1), ends=0.5, error="SystemExit")
+
+    assert (stage.end().whose, stage.end().cause) == (Whose.WORKER, "SystemExit left the worker's task loop")

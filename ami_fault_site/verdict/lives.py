@@ -204,7 +204,10 @@ class Lives:
                 found.setdefault((holder.key, abort.job), []).append(abort)
                 if one.is_of_loader and not abort.is_hang:
                     self._loaders_died.setdefault(holder.key, []).append(one.at)
+        exits = {(one.process, one.job) for one in self._history.injections if one.kind == Mode.SYSEXIT.value}
         for batch_job, batch in self._history.broken_batches:
+            if batch.error == SystemExit.__name__ and (batch.process, batch_job) in exits:
+                continue  # told above, with the fault
             abort = Abort(batch.ended or batch.began, batch_job, batch.error, batch.ref)
             found.setdefault((self.holder(batch.process).key, batch_job), []).append(abort)
         for aborts in found.values():
