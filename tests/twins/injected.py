@@ -1,0 +1,72 @@
+"""Inject a fault on the wire by its name, at each of the two layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import requests
+import urllib3.connection
+
+from ami_fault_site.faults import Effect, Harm, Layer, Phase
+from ami_fault_site.hooks import transport
+from ami_fault_site.hooks.failing_adapter import failing
+from ami_fault_site.hooks.recording import Answer
+from tests.stage import injector
+
+SECONDS = 0.05
+"""How long something slow takes."""
+
+
+def harm_of(fault: str) -> Harm:
+    """Return what a fault does that is named as in the table."""
+    effect, kind, phase = fault.split(" ")
+    kind, _, later = kind.partition(":")
+    return Harm(Effect(effect), kind, Phase(phase), float(later) if later else None, SECONDS)
+
+
+@dataclass
+class Always:
+    """Each attempt breaks."""
+
+    harm: Harm
+    heard_of: list[Answer] = field(default_factory=list)
+
+    def begin(self) -> Harm:
+        return self.harm
+
+    def heard(self, _harm: Harm, answer: Answer) -> bool:
+        self.heard_of.append(answer)
+        return True
+
+    def ended(self, status: int, error: BaseException | None) -> None:
+        assert bool(status) is not isinstance(error, BaseException)
+
+
+@contextmanager
+def _at_each_attempt(always: Always, folder: Path) -> Iterator[None]:
+    undo = transport.install(urllib3.connection, injector(folder))
+    try:
+        with transport.striking(always):
+            yield
+    finally:
+        undo()
+
+
+@contextmanager
+def _at_the_call(always: Always, _folder: Path) -> Iterator[None]:
+    real: Callable[..., object] = requests.Session.get_adapter
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            requests.Session,
+            "get_adapter",
+            lambda self, url: failing(real(self, url), always.harm, lambda answer: always.heard(always.harm, answer)),
+        )
+        yield
+
+
+LAYERS = {Layer.CALL: _at_the_call, Layer.ATTEMPT: _at_each_attempt}
+"""How to let every call of this thread be struck, at each layer."""
