@@ -272,7 +272,7 @@ TABLE: tuple[Setting, ...] = (
         "AMI_TEST_SENTRY",
         "sentry",
         read_sentry,
-        "what a worker's Sentry gets of injected errors: tag marks them, silent sends nothing at all for the run",
+        "tag marks injected errors in the worker's Sentry, silent sends it no event in this run",
     ),
 )
 NAMES = tuple(row.name for row in TABLE)

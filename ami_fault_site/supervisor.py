@@ -5,13 +5,12 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from types import FrameType
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from ami_fault_site.connections import endpoints, talks_to
+from ami_fault_site.endings import PLAINLY, ExitKind, Options, Outcome, Until, decide_restart, exit_text, kind_of
 from ami_fault_site.faults import SETTINGS_EXIT_CODE
 from ami_fault_site.guardian import Guardian
 from ami_fault_site.history import History
@@ -31,62 +30,6 @@ _FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Until(Enum):
-    """What a run waits for."""
-
-    DRAINED = "drained"
-    IDLE = "idle"
-    EXIT = "exit"
-
-
-class ExitKind(Enum):
-    """Why an incarnation ended, told by the ledger and not by its exit code."""
-
-    INJECTED = "injected"
-    ORGANIC = "organic"
-    REFUSED = "refused"  # by the hook, which found its settings wrong
-    OPERATOR = "operator"
-    ENDED = "ended"  # by us, because the run was over
-
-
-_PLAINLY = {
-    ExitKind.INJECTED: "an injected crash",
-    ExitKind.ORGANIC: "an exit of its own",
-    ExitKind.REFUSED: "it refused its settings",
-    ExitKind.OPERATOR: "stopped by the operator",
-    ExitKind.ENDED: "stopped at the end of the run",
-}
-
-
-class Outcome(Enum):
-    """How a run ended."""
-
-    DRAINED = "drained"
-    IDLE = "idle"
-    EXITED = "exited"
-    TIMEOUT = "timeout"
-    RESTARTS_EXHAUSTED = "restarts-exhausted"
-    SERVICE_GONE = "service-gone"
-    NOT_ARMED = "not-armed"
-    SETTINGS = "settings"
-    INTERRUPTED = "interrupted"
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to supervise; durations in seconds.
-
-    `timeout` None is no limit, `idle_after` None is twice ack_wait, and `ack_wait` None is not known.
-    """
-
-    until: Until = Until.DRAINED
-    max_restarts: int = 50
-    restart_delay: float = 5.0
-    idle_after: float | None = None
-    timeout: float | None = None
-    ack_wait: float | None = None
-
-
 class CannotStartError(Exception):
     """The command is not there, or cannot be executed."""
 
@@ -102,21 +45,6 @@ class Display(Protocol):
 
     def progress(self, history: History, waiting_for: str) -> None:
         """Show how far it is."""
-
-
-def decide_restart(kind: ExitKind, code: int, armed: bool, restarts: int, options: Options) -> Outcome | None:
-    """Say how the run ends with this exit, or None if the worker is to be started again."""
-    if kind is ExitKind.OPERATOR:
-        return Outcome.INTERRUPTED
-    if kind is ExitKind.REFUSED:
-        return Outcome.SETTINGS
-    if not armed:
-        return Outcome.NOT_ARMED
-    if options.until is Until.EXIT and code == 0:
-        return Outcome.EXITED
-    if restarts >= options.max_restarts:
-        return Outcome.RESTARTS_EXHAUSTED
-    return None
 
 
 class Supervisor:
@@ -149,6 +77,7 @@ class Supervisor:
         self._ledger = Ledger(run.ledger, 0)
         self._told: dict[int, str] = {}
         self._stop_signal = 0
+        self._max_deliver_known = False
         parts = urlsplit(target.base_url)
         self._endpoints = endpoints(target.hostname, parts.port or (443 if parts.scheme == "https" else 80))
         self._current: Incarnation | None = None
@@ -246,6 +175,7 @@ class Supervisor:
         self._read_ledger()
         self._watch.follow(self.history.jobs | self.history.asked_jobs)
         self._book_seen()
+        self._pass_on_max_deliver()
         self._tell_trouble()
         self._display.progress(self.history, self.waiting_for())
         if self._stop_signal:
@@ -276,14 +206,14 @@ class Supervisor:
         record = self.history.life(number)
         code = life.process.returncode
         refused = record.refused or (code == SETTINGS_EXIT_CODE and not record.armed)
-        kind = _kind(outcome, record.crashed, refused)
+        kind = kind_of(outcome, record.crashed, refused)
         shown = last_words if kind is ExitKind.ORGANIC or not record.armed else []
         seconds = round(time.monotonic() - life.started, 3)
         seen = {"incarnation": number, "code": code, "kind": kind.value, "seconds": seconds, "last_words": shown}
         self._book("exit", **seen)
         self._seal(number)
         self._read_ledger()
-        self._display.line(f"incarnation {number} ended: {_PLAINLY[kind]}, {exit_text(code)}")
+        self._display.line(f"incarnation {number} ended: {PLAINLY[kind]}, {exit_text(code)}")
         if outcome is not None:
             return outcome
         return decide_restart(kind, code, record.armed, number - 1, self._options)
@@ -305,6 +235,17 @@ class Supervisor:
                 names = ("status", "processed", "remaining", "failed")
                 times = {"asked": round(seen.asked, 6), "heard": round(seen.at, 6)}
                 self._book("seen", job=job, **dict(zip(names, said, strict=True)), **times)
+
+    def _pass_on_max_deliver(self) -> None:
+        """Let the worker's processes know how often a task is handed out, once a job's log has said so."""
+        most = self._watch.consumer().get("max_deliver")
+        if most is None or self._max_deliver_known:
+            return
+        self._max_deliver_known = True
+        try:
+            self._run.tell_max_deliver(int(most))
+        except OSError as error:
+            self._display.line(f"the run folder cannot be written: {error.strerror}")
 
     def _ending(self, outcome: Outcome | None) -> Sequence[tuple[int, float]]:
         if outcome is None:
@@ -371,26 +312,6 @@ class Supervisor:
     def _on_forward(self, number: int, _frame: FrameType | None) -> None:
         if self._current is not None:
             self._current.signal_group(number)
-
-
-def _kind(outcome: Outcome | None, crashed: bool, refused: bool) -> ExitKind:
-    if outcome is Outcome.INTERRUPTED:
-        return ExitKind.OPERATOR
-    if outcome is not None:
-        return ExitKind.ENDED
-    if refused:
-        return ExitKind.REFUSED
-    return ExitKind.INJECTED if crashed else ExitKind.ORGANIC
-
-
-def exit_text(code: int) -> str:
-    """Say an exit code in words; a negative one is the signal that killed the process."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"
 
 
 def child_environ(environ: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from rich.console import Console
 
 from ami_fault_site import report
+from ami_fault_site.endings import Outcome
 from ami_fault_site.faults import Effect
 from ami_fault_site.history import Place, TaskKey
 from ami_fault_site.report import Report
 from ami_fault_site.settings import Settings
-from ami_fault_site.supervisor import Outcome
 from ami_fault_site.verdict import Case
 from ami_fault_site.verdict.facts import Facts, JobWitness, Parameters
 from ami_fault_site.verdict.terms import Check, Finding, Gate, Group, Status, Verdict, Whose

@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("grammar",),  # of all
     ("values",),
     ("settings",),
-    ("antenna", "redaction", "plan", "forecast", "hosts", "banner", "deaths"),
+    ("antenna", "redaction", "plan", "forecast", "hosts", "banner", "deaths", "endings"),
     ("profiles", "ledger", "runfolder", "target", "connections", "guardian", "joblog", "holdings", "injected"),
     ("budget",),
     ("outlook",),  # a forecast in words
@@ -78,7 +78,7 @@ HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 PURE = (
     "faults", "rules", "syntax", "grammar", "values", "settings", "hosts", "plan", "antenna", "redaction", "forecast",
-    "outlook", "joblog", "trials",
+    "outlook", "joblog", "trials", "endings",
     *(name for name in HEIGHT if name.partition(".")[0] in ("history", "verdict")),
 )  # fmt: skip
 IMPURE = {

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from ami_fault_site.endings import Outcome
 from ami_fault_site.faults import Effect
 from ami_fault_site.history import Place
 from ami_fault_site.settings import Settings
-from ami_fault_site.supervisor import Outcome
 from ami_fault_site.verdict.facts import Parameters
 from ami_fault_site.verdict.terms import Finding, Status, Whose
 from tests.booked import Books, witness

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from ami_fault_site.endings import Outcome
 from ami_fault_site.report.ending import ENDINGS, exit_code, standing
-from ami_fault_site.supervisor import Outcome
 from ami_fault_site.verdict.terms import Gate, Status, Whose
 from tests.report_cases import finding, verdict_of
 

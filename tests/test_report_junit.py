@@ -6,8 +6,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from ami_fault_site import report
+from ami_fault_site.endings import Outcome
 from ami_fault_site.report import MissingLibraryError, Report
-from ami_fault_site.supervisor import Outcome
 from ami_fault_site.verdict.terms import Gate, Group, Status, Whose
 from tests.report_cases import INVOCATION, LOST, NOT_STARVED, OPEN, RUN, finding, report_of
 

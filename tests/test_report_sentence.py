@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from ami_fault_site.endings import Outcome
 from ami_fault_site.faults import Effect
 from ami_fault_site.report.sentence import counted
 from ami_fault_site.settings import Settings
-from ami_fault_site.supervisor import Outcome
 from ami_fault_site.verdict.facts import Parameters
 from ami_fault_site.verdict.terms import Finding, Gate, Status, Whose
 from tests.booked import Books, witness

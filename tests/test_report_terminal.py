@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from ami_fault_site import report
+from ami_fault_site.endings import Outcome
 from ami_fault_site.report import NOT_ARMED_CURE
 from ami_fault_site.settings import Settings
-from ami_fault_site.supervisor import Outcome
 from ami_fault_site.verdict.facts import Facts, Parameters
 from ami_fault_site.verdict.terms import Status, Whose
 from tests.booked import Books

@@ -15,19 +15,11 @@ import pytest
 
 from ami_fault_site import runfolder, target
 from ami_fault_site.display import PlainDisplay
+from ami_fault_site.endings import ExitKind, Options, Outcome, Until, decide_restart, exit_text
 from ami_fault_site.incarnation import END_ORPHANS, Incarnation
 from ami_fault_site.service import JobWatch, Service
 from ami_fault_site.settings import Settings, as_text
-from ami_fault_site.supervisor import (
-    ExitKind,
-    Options,
-    Outcome,
-    Supervisor,
-    Until,
-    child_environ,
-    decide_restart,
-    exit_text,
-)
+from ami_fault_site.supervisor import Supervisor, child_environ
 from tests import stage
 
 ARMED = "import requests\n"

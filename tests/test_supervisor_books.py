@@ -14,11 +14,12 @@ import pytest
 
 from ami_fault_site import runfolder, runs, target
 from ami_fault_site.display import PlainDisplay
+from ami_fault_site.endings import Options, Outcome, Until
 from ami_fault_site.ledger import Event, Reader, incarnation_of
 from ami_fault_site.runfolder import RunFolder
 from ami_fault_site.service import JobWatch, Service
 from ami_fault_site.settings import Settings, as_text
-from ami_fault_site.supervisor import Options, Outcome, Supervisor, Until, child_environ
+from ami_fault_site.supervisor import Supervisor, child_environ
 from tests import stage
 
 ARMED = "import requests\n"

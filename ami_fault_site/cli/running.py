@@ -17,6 +17,7 @@ from ami_fault_site import display, profiles, runfolder, target
 from ami_fault_site.cli import verdicts
 from ami_fault_site.cli.sandboxing import exports, pictures
 from ami_fault_site.cli.speaking import SETTINGS_WRONG, RefusedError, app, say
+from ami_fault_site.endings import Options, Outcome, Until
 from ami_fault_site.hosts import refused_host
 from ami_fault_site.profiles import Effective
 from ami_fault_site.runfolder import RunFolder
@@ -24,7 +25,7 @@ from ami_fault_site.sandbox.launch import running
 from ami_fault_site.sandbox.options import SandboxInfo, SandboxOptions
 from ami_fault_site.service import JobWatch, Service
 from ami_fault_site.settings import SCENARIO, Settings
-from ami_fault_site.supervisor import Options, Outcome, Supervisor, Until, child_environ
+from ami_fault_site.supervisor import Supervisor, child_environ
 from ami_fault_site.target import Target
 from ami_fault_site.verdict.terms import Gate
 

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from ami_fault_site import report, runfolder, runs
 from ami_fault_site.cli.speaking import RefusedError, say
+from ami_fault_site.endings import Outcome
 from ami_fault_site.history import History
-from ami_fault_site.supervisor import Outcome
 from ami_fault_site.verdict import SLUGS, Case, judge
 from ami_fault_site.verdict.calm import usual_answer_time
 from ami_fault_site.verdict.terms import Gate

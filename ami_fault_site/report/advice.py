@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 
+from ami_fault_site.endings import Outcome
 from ami_fault_site.report.contents import NOT_JUDGED, Report, RunRow, ToldFinding
 from ami_fault_site.report.ending import NOT_ARMED_CURE
 from ami_fault_site.report.sentence import leading
-from ami_fault_site.supervisor import Outcome
 from ami_fault_site.verdict.calm import CASCADE
 from ami_fault_site.verdict.jobs import ENDS
 from ami_fault_site.verdict.terms import Status

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ami_fault_site.endings import Outcome
 from ami_fault_site.faults import SETTINGS_EXIT_CODE
-from ami_fault_site.supervisor import Outcome
 from ami_fault_site.verdict.terms import EXIT_CODES, Gate, Status, Verdict
 
 ENDINGS = {

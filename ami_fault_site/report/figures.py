@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from statistics import median
 
+from ami_fault_site.endings import exit_text
 from ami_fault_site.faults import Effect
 from ami_fault_site.forecast import RATE_FIELDS
 from ami_fault_site.history import Life
@@ -18,7 +19,6 @@ from ami_fault_site.report.contents import (
     WorkerFigures,
 )
 from ami_fault_site.settings import Settings
-from ami_fault_site.supervisor import exit_text
 from ami_fault_site.verdict.accounts import Account
 from ami_fault_site.verdict.case import Case
 from ami_fault_site.verdict.facts import JobWitness

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ami_fault_site.endings import Outcome
 from ami_fault_site.history import Place
 from ami_fault_site.report import figures
 from ami_fault_site.report.advice import next_lines
@@ -13,7 +14,6 @@ from ami_fault_site.report.again import run_rows
 from ami_fault_site.report.contents import NamedTask, Report, ToldFinding
 from ami_fault_site.report.ending import exit_code, standing
 from ami_fault_site.report.sentence import first_line
-from ami_fault_site.supervisor import Outcome
 from ami_fault_site.verdict.case import Case
 from ami_fault_site.verdict.terms import Finding, Gate, Status, Verdict
 

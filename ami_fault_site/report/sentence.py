@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ami_fault_site.endings import Outcome
 from ami_fault_site.faults import Effect
 from ami_fault_site.report.contents import NOT_JUDGED, Report, ToldFinding
 from ami_fault_site.report.ending import ENDINGS
-from ami_fault_site.supervisor import Outcome
 from ami_fault_site.verdict.losses import NOT_LOST
 from ami_fault_site.verdict.terms import EXIT_CODES, Status
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from ami_fault_site.endings import Outcome
 from ami_fault_site.report.contents import NOT_JUDGED, JobRow, NamedTask, Report, RunRow, ToldFinding
 from ami_fault_site.report.ending import ENDINGS
 from ami_fault_site.report.sentence import counted, weight
-from ami_fault_site.supervisor import Outcome
 
 _OWNERS = ("service", "worker", "setup", "budget")
 _RANK = {"fail": 0, "known": 1, "unknown": 2, "vacuous": 3, "pass": 5}

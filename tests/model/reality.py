@@ -15,11 +15,11 @@ from PIL import Image
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
+from ami_fault_site.endings import Options
 from ami_fault_site.faults import InjectedTransientError
 from ami_fault_site.hooks import http, images, tasks
 from ami_fault_site.injector import Injector
 from ami_fault_site.ledger import Event, Reader
-from ami_fault_site.supervisor import Options
 from tests import stage
 from tests.test_supervisor import supervisor
 

@@ -1,0 +1,305 @@
+"""The promises of hooks.crossing: when a call is struck, what is booked, and what the worker does not get to read."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
+
+from ami_fault_site import runfolder
+from ami_fault_site.antenna import parse_reply_subject
+from ami_fault_site.faults import Layer, Site
+from ami_fault_site.grammar import parse_harms, parse_rules
+from ami_fault_site.injector import Injector
+from tests.stage import Service, events, hand_out, reply_subject, result_body, service
+from tests.test_hooks_http import hooked, poll
+
+
+def fetch(stage: Service, job: int = 1) -> list[dict[str, str]]:
+    response = requests.post(f"{stage.url}/api/v2/jobs/{job}/tasks/", json={"batch_size": 8}, timeout=5)
+    return list(response.json()["tasks"])
+
+
+def post(stage: Service, *subjects: str) -> requests.Response:
+    return requests.post(f"{stage.url}/api/v2/jobs/1/result/", data=result_body(*subjects), timeout=5)
+
+
+def in_a_child(work: Callable[[], object]) -> int:
+    """Do some work in a fork, and return how it ended: its exit code, or the negative signal."""
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+# --- phases
+
+
+def test_a_result_whose_answer_is_lost_has_reached_the_service_and_that_is_booked(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, rules=parse_rules("result: reset@after")) as one:
+        with pytest.raises(requests.ConnectionError):
+            post(stage, reply_subject(3))
+        assert stage.paths("/result/") == ["/api/v2/jobs/1/result/"]
+        kinds = [event.kind for event in events(one.run, "call", "fault", "lost", "answer")]
+        lost, answer = (events(one.run, kind)[0] for kind in ("lost", "answer"))
+    assert kinds == ["call", "fault", "lost", "answer"]
+    assert (lost.data["accepted"], lost.number("status"), lost.text("stream")) == (True, 200, "job_1")
+    assert [row[0] for row in lost.rows("tasks")] == [3]
+    assert (answer.text("outcome"), answer.data["struck"], answer.text("error")) == ("unheard", True, "ConnectionError")
+
+
+def test_a_result_that_is_struck_before_is_not_sent(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, rules=parse_rules("result: reset")) as one:
+        with pytest.raises(requests.ConnectionError):
+            post(stage, reply_subject(3))
+        assert stage.paths("/result/") == []
+        assert events(one.run, "lost") == []
+        assert events(one.run, "answer")[0].text("outcome") == "not-sent"
+
+
+def test_tasks_whose_answer_is_lost_were_handed_out_and_are_booked_though_no_worker_saw_them(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, rules=parse_rules("tasks: reset@after"), max_deliver=2) as one:
+        hand_out(stage, 4, 5)
+        with pytest.raises(requests.ConnectionError):
+            fetch(stage)
+        lost = events(one.run, "lost")[0]
+        assert [event.kind for event in events(one.run, "leases", "no-answer")] == ["no-answer"]
+    assert [row[:2] + row[5:] for row in lost.rows("leases")] == [[4, 1, "4", "0004.jpg"], [5, 1, "5", "0005.jpg"]]
+    assert lost.data["accepted"] is False
+
+
+@pytest.mark.parametrize("layer", Layer)
+@pytest.mark.parametrize("kind", ["bad-json", "garbage", "truncated", "status(503)@after"])
+def test_an_answer_that_cannot_be_read_is_booked_as_none(tmp_path: Path, kind: str, layer: Layer) -> None:
+    rules = parse_rules(f"tasks: {kind}")
+    with service() as stage, hooked(tmp_path, rules=rules, network_layer=layer, max_deliver=9) as one:
+        hand_out(stage, 1)
+        with pytest.raises((requests.RequestException, KeyError)):
+            fetch(stage)
+        closing = events(one.run, "leases", "no-answer")
+    assert [(event.kind, event.data["struck"]) for event in closing] == [("no-answer", True)]
+
+
+def test_a_slow_call_goes_well_in_the_end_and_is_not_booked_as_struck(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, rules=parse_rules("tasks: delay(200ms)")) as one:
+        hand_out(stage, 1)
+        assert len(fetch(stage)) == 1
+        fault, leases = events(one.run, "fault")[0], events(one.run, "leases")[0]
+    assert (fault.text("effect"), fault.text("kind"), fault.data["seconds"]) == ("slow", "delay", 0.2)
+    assert leases.data["struck"] is False
+    assert float(str(leases.data["seconds"])) >= 0.2
+
+
+# --- attempts
+
+
+def retrying() -> requests.Session:
+    session = requests.Session()
+    retries = Retry(total=3, backoff_factor=0, status_forcelist=(503,), allowed_methods=["GET"], raise_on_status=False)
+    session.mount("http://", HTTPAdapter(max_retries=retries))
+    return session
+
+
+def test_each_attempt_is_decided_by_itself_and_a_retry_absorbs_a_fault(tmp_path: Path) -> None:
+    rules = parse_rules("image.get[attempt=1]: status(503, retry_after=0)")
+    with service() as stage, hooked(tmp_path, rules=rules, network_layer=Layer.ATTEMPT) as one:
+        hand_out(stage, 1)
+        url = fetch(stage)[0]["image_url"]
+        assert retrying().get(url, timeout=5).content == stage.picture
+        tries = [event for event in events(one.run, "try") if event.text("site") == "image"]
+        image = events(one.run, "image")[0]
+        fault = events(one.run, "fault")[0]
+    assert [(t.number("number"), t.number("status"), t.data["struck"], t.text("kind")) for t in tries] == [
+        (1, 503, True, "http-503"),
+        (2, 200, False, ""),
+    ]
+    assert (tries[0].data["retry_after"], tries[0].text("image")) == (0, "1")
+    assert (image.number("status"), image.data["struck"]) == (200, False)
+    assert (fault.number("try"), fault.number("call")) == (1, image.number("call"))
+    assert len(stage.paths("/captures/")) == 1
+
+
+def test_a_call_fails_once_its_attempts_are_used_up(tmp_path: Path) -> None:
+    with (
+        service() as stage,
+        hooked(tmp_path, rules=parse_rules("image.get: status(503)"), network_layer=Layer.ATTEMPT) as one,
+    ):
+        hand_out(stage, 1)
+        url = fetch(stage)[0]["image_url"]
+        assert retrying().get(url, timeout=5).status_code == 503
+        assert len([event for event in events(one.run, "try") if event.text("site") == "image"]) == 4
+        image = events(one.run, "image")[0]
+    assert (image.number("status"), image.data["struck"]) == (503, True)
+    assert stage.paths("/captures/") == []
+
+
+def test_the_network_rate_strikes_attempts_or_calls_but_never_both(tmp_path: Path) -> None:
+    for layer in Layer:
+        with service() as stage, hooked(tmp_path, network_error_rate=1.0, network_layer=layer) as one:
+            with pytest.raises(requests.RequestException):
+                post(stage, reply_subject(1)).raise_for_status()
+            fault = events(one.run, "fault")
+        assert [(event.number("try") or 0) > 0 for event in fault] == [layer is Layer.ATTEMPT] * len(fault)
+        assert fault
+
+
+def test_kinds_that_are_named_replace_the_usual_ones(tmp_path: Path) -> None:
+    kinds = parse_harms("status(429, retry_after=3)", Site.JOBS)
+    with service() as stage, hooked(tmp_path, network_error_rate=1.0, network_kinds=kinds) as one:
+        response = post(stage, reply_subject(1))
+        fault = events(one.run, "fault")[0]
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "3")
+    assert (fault.text("kind"), fault.data["retry_after"]) == ("http-429", 3.0)
+
+
+# --- the budget
+
+
+def test_no_fault_takes_the_last_delivery_of_a_task(tmp_path: Path) -> None:
+    rules = parse_rules("result: reset\ntasks: reset@after")
+    with service() as stage, hooked(tmp_path, rules=rules, max_deliver=2) as one:
+        hand_out(stage, 1, 2, delivery=2)
+        assert len(fetch(stage)) == 2
+        assert post(stage, reply_subject(1, 2)).status_code == 200
+        withheld = [event.text("why") for event in events(one.run, "withheld")]
+    assert withheld == [f"budget: job_1 task {n} is out on its last delivery of 2" for n in (1, 1)]
+
+
+def test_with_max_deliver_0_any_delivery_may_be_taken(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, rules=parse_rules("tasks: reset@after"), max_deliver=0) as one:
+        hand_out(stage, 1, delivery=2)
+        with pytest.raises(requests.ConnectionError):
+            fetch(stage)
+        assert [event.text("source") for event in events(one.run, "budget")] in ([], ["off"])
+
+
+def test_a_loader_whose_job_was_given_up_fetches_no_more(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, max_deliver=2) as one:
+        hand_out(stage, 1)
+        assert len(fetch(stage)) == 1
+        one.budget.doom()
+        with pytest.raises(requests.ConnectionError):
+            fetch(stage)
+        fault = events(one.run, "fault")[0]
+    assert fault.text("reason") == "budget: an injected fault gave up the job, what is fetched now would be lost"
+    assert len(stage.paths("/tasks/")) == 1
+
+
+# --- deaths
+
+
+@pytest.mark.parametrize(("point", "reaches"), [("posting-unsent", 0), ("posting-unheard", 1), ("after-post", 1)])
+def test_a_process_dies_before_posting_unheard_or_after(tmp_path: Path, point: str, reaches: int) -> None:
+    rules = parse_rules(f"crash[point={point}]: kill")
+    with service() as stage, hooked(tmp_path, rules=rules, max_deliver=3) as one:
+        assert in_a_child(lambda: post(stage, reply_subject(1))) == -signal.SIGKILL
+        assert len(stage.paths("/result/")) == reaches
+        booked = [event.kind for event in events(one.run, "call", "lost", "answer", "fault")]
+        fault = events(one.run, "fault")[0]
+    assert (fault.text("point"), fault.text("kind"), fault.text("site")) == (point, "kill", "posting")
+    assert [row[0] for row in fault.rows("tasks")] == [1]
+    assert (
+        booked
+        == {
+            "posting-unsent": ["call", "fault"],
+            "posting-unheard": ["call", "lost", "fault"],
+            "after-post": ["call", "answer", "fault"],
+        }[point]
+    )
+
+
+def test_a_process_dies_with_what_it_has_just_fetched_and_not_with_nothing(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, rules=parse_rules("crash[point=after-fetch]: exit")) as one:
+        assert in_a_child(lambda: fetch(stage)) == 0
+        hand_out(stage, 1)
+        assert in_a_child(lambda: fetch(stage)) == 86
+        assert [event.kind for event in events(one.run, "leases", "fault")] == ["leases", "leases", "fault"]
+
+
+def test_what_a_tree_holds_on_its_last_delivery_keeps_it_alive(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, rules=parse_rules("crash[point=idle]: exit"), max_deliver=2) as one:
+        hand_out(stage, 1, delivery=2)
+        fetch(stage)
+        assert in_a_child(lambda: poll(stage.url)) == 0
+        post(stage, reply_subject(1, 2))
+        assert in_a_child(lambda: poll(stage.url)) == 86
+        why = [event.text("why") for event in events(one.run, "withheld")]
+    assert why == ["budget: job_1 task 1 is out on its last delivery of 2"]
+
+
+def test_a_dry_run_books_what_would_strike_and_touches_nothing(tmp_path: Path) -> None:
+    rules = parse_rules("crash[point=idle]: exit\nresult: reset")
+    with service() as stage, hooked(tmp_path, rules=rules, dry_run=True) as one:
+        assert poll(stage.url).status_code == 200
+        assert post(stage, reply_subject(1)).status_code == 200
+        assert [event.text("site") for event in events(one.run, "dry")] == ["idle", "result"]
+        assert events(one.run, "fault") == []
+        assert events(one.run, "answer")[0].data["struck"] is False
+
+
+# --- what the worker does not get to read
+
+
+def test_other_peoples_jobs_are_taken_out_of_the_polls_answer(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, jobs=frozenset({7})) as one:
+        answer = poll(stage.url)
+        assert answer.json() == {"count": 0, "next": None, "results": []}
+        assert (answer.status_code, answer.history[0].status_code) == (200, 301)
+        assert [event.data["jobs"] for event in events(one.run, "hidden", "jobs")] == [[1], []]
+    with service() as stage, hooked(tmp_path, jobs=frozenset({1})):
+        assert [job["id"] for job in poll(stage.url).json()["results"]] == [1]
+
+
+def test_a_task_that_is_to_be_exhausted_never_reaches_the_worker(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, exhaust=("0002.jpg",), max_deliver=2) as one:
+        hand_out(stage, 1, 2, delivery=2)
+        assert [task["image_id"] for task in fetch(stage)] == ["1"]
+        fault, lost = events(one.run, "fault")[0], events(one.run, "lost")[0]
+        leases = events(one.run, "leases")[0]
+    assert (fault.text("effect"), fault.text("trigger")) == ("withheld-lease", "exhaust")
+    assert [row[0] for row in lost.rows("leases")] == [2]
+    assert [row[0] for row in leases.rows("leases")] == [1]
+
+
+def test_a_reply_subject_is_written_as_it_was_read() -> None:
+    delivery = parse_reply_subject(reply_subject(3, 2))
+    assert delivery is not None
+    assert delivery.subject == reply_subject(3, 2)
+
+
+# --- windows
+
+
+def test_faults_strike_only_within_their_window(tmp_path: Path) -> None:
+    def strikes(**window: float) -> list[str]:
+        with service() as stage, hooked(tmp_path, rules=parse_rules("result: status(500)"), **window) as one:
+            hand_out(stage, 1, 2)
+            fetch(stage)
+            settings = one.run.path / runfolder.SETTINGS
+            began = settings.stat().st_mtime - 10
+            os.utime(settings, (began, began))  # as if the run had begun ten seconds ago
+            post(stage, reply_subject(1))
+            return [event.text("why") for event in events(one.run, "withheld")]
+
+    assert strikes(start_after=5.0, stop_after=60.0) == []
+    assert strikes(start_after=60.0) == ["window: AMI_TEST_START_AFTER=60"]
+    assert strikes(stop_after=5.0) == ["window: AMI_TEST_STOP_AFTER=5"]
+    assert strikes(start_after_tasks=3) == ["window: AMI_TEST_START_AFTER_TASKS=3"]
+    assert strikes(start_after_tasks=2) == []
+
+
+def test_a_rule_counts_over_all_processes_and_after_a_restart(tmp_path: Path) -> None:
+    rules = parse_rules("result: 1*off -> 2*status(500) -> off")
+    with service() as stage, hooked(tmp_path, rules=rules) as one:
+        codes = [in_a_child(lambda: os._exit(post(stage, reply_subject(1)).status_code // 100)) for _ in range(2)]
+        codes += [post(stage, reply_subject(1)).status_code // 100 for _ in range(2)]
+        again = Injector(one.settings, one.run, one._ledger)
+        assert again.run.counted("rule-0-term-1") == 2
+    assert codes == [2, 5, 5, 2]
