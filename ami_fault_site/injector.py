@@ -163,7 +163,7 @@ class Injector:
         """
         if decision.harm is None or self._silent:
             return
-        with self._sharing(self.budget.closing(), "the budget cannot be kept") as forbidden:
+        with self._sharing(self.budget.closing(), "the budget cannot be kept") as forbidden, self._ledger.alone():
             why = self._withheld() or forbidden
             if not self._book_fault(call, decision, why, told):
                 return
