@@ -9,7 +9,7 @@ import pytest
 
 from ami_fault_site.faults import Layer, Phase
 from tests.twins import table
-from tests.twins.calls import CALLS, Shown, show
+from tests.twins.calls import CALLS, Shown, show, through_proxy
 from tests.twins.injected import LAYERS, Always, harm_of
 from tests.twins.server import CannotMisbehaveError, behaving
 from tests.twins.table import Compared, Row
@@ -61,6 +61,15 @@ def _assert_asked(phase: Phase, kind: str, asked: list[str], always: Always) -> 
     else:
         assert [answer.status_code for answer in always.heard_of] == [200] * len(asked)
         assert asked != []
+
+
+@pytest.mark.parametrize("twin", ["refuses", "resets", "closes", "never answers", "is no web server", "answers 503"])
+def test_an_attempt_that_goes_through_a_proxy_breaks_as_a_real_one_does(twin: str, tmp_path: Path) -> None:
+    with behaving(twin) as server:
+        shown = through_proxy(server.url)
+    for fault in [row.fault for row in ROWS if row.twin == twin]:
+        with behaving("good") as server, LAYERS[Layer.ATTEMPT](Always(harm_of(fault)), tmp_path / fault):
+            assert (fault, through_proxy(server.url)) == (fault, shown)
 
 
 def test_the_twins_are_real_failures_and_the_good_one_is_none() -> None:
