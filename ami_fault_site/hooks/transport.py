@@ -228,9 +228,7 @@ def _is_proxied(connection: Any) -> bool:
 def _break(connection: Any, harm: Harm) -> None:
     """Break a connection that is about to send, be it fresh, from the pool, or broken already."""
     if harm.kind in CONNECT_KINDS:
-        if connection.sock is not None:
-            connection.close()
-        break_fresh(connection, harm)
+        break_fresh(connection, harm)  # raises; urllib3 closes what was open
     if isinstance(connection.sock, ScriptedSocket):
         return
     if connection.sock is None and _is_proxied(connection):
