@@ -20,7 +20,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("syntax",),  # of one rule
     ("grammar",),  # of all
     ("values",),
-    ("settings",),
+    ("settings", "load"),
+    ("unforeseen",),  # of what is set
     ("antenna", "redaction", "plan", "forecast", "hosts", "banner", "deaths", "endings"),
     ("profiles", "ledger", "runfolder", "target", "connections", "guardian", "joblog", "holdings", "injected"),
     ("budget",),
@@ -79,7 +80,7 @@ HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 PURE = (
     "faults", "rules", "syntax", "grammar", "values", "settings", "hosts", "plan", "antenna", "redaction", "forecast",
-    "outlook", "joblog", "trials", "endings",
+    "load", "unforeseen", "outlook", "joblog", "trials", "endings",
     *(name for name in HEIGHT if name.partition(".")[0] in ("history", "verdict")),
 )  # fmt: skip
 IMPURE = {
