@@ -128,7 +128,7 @@ class Duration:
         if not self.ack_waits:
             return self.seconds
         if ack_wait is None:
-            raise ValueError(f"{self} needs AMI_TEST_ACK_WAIT")
+            raise ValueError(f"{self} needs AMI_TEST_ACK_WAIT, the service's ack_wait in seconds")
         seconds = self.ack_waits * ack_wait
         if seconds > LONGEST:
             raise ValueError(f"{self} is {seconds:g} s with an ack_wait of {ack_wait:g} s: at most {LONGEST:g} s")

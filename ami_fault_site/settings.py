@@ -387,4 +387,4 @@ def _unresolved(settings: Settings) -> list[str]:
             harm.harm(settings.ack_wait)
         except ValueError as error:
             problems.append(f"{name}: {written}: {error}")
-    return problems
+    return list(dict.fromkeys(problems))  # several terms of a rule may need the same

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from ami_fault_site import __version__
+from ami_fault_site import __version__, profiles
 from ami_fault_site.cli import main
 from tests import stage
 
 URL, TOKEN, NAME = "AMI_ANTENNA_API_BASE_URL", "AMI_ANTENNA_API_AUTH_TOKEN", "AMI_ANTENNA_SERVICE_NAME"
 NO_SCENARIO = (
     "ami-fault: no scenario chosen: --profile or AMI_TEST_PROFILE takes one of "
-    "crashes, heavy, images, light, medium, network, transient, or a path\n"
+    f"{', '.join(profiles.available())}, or a path\n"
 )
 
 

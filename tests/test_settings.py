@@ -352,7 +352,7 @@ def test_rules_are_told_wrong_with_a_caret_and_with_all_the_other_problems() -> 
 
 def test_a_duration_in_ack_waits_needs_an_ack_wait() -> None:
     assert problems(RULES="batch: delay(2ack_wait)") == [
-        "AMI_TEST_RULES: batch: delay(2ack_wait): 2ack_wait needs AMI_TEST_ACK_WAIT"
+        "AMI_TEST_RULES: batch: delay(2ack_wait): 2ack_wait needs AMI_TEST_ACK_WAIT, the service's ack_wait in seconds"
     ]
     rule = parse({"AMI_TEST_RULES": "batch: delay(2ack_wait)", "AMI_TEST_ACK_WAIT": "3"}).rules[0]
     harm = rule.terms[0].harm_for(3.0)

@@ -14,7 +14,8 @@ import typer
 import ami_fault_site
 from ami_fault_site import bundle, doctor, outlook, profiles, runfolder, target
 from ami_fault_site.cli.speaking import SETTINGS_WRONG, RefusedError, app
-from ami_fault_site.forecast import Load, forecast
+from ami_fault_site.forecast import forecast
+from ami_fault_site.load import Load
 from ami_fault_site.redaction import redact
 from ami_fault_site.settings import SettingsError
 
@@ -37,7 +38,6 @@ def plan(
     over = {
         "AMI_TEST_PROFILE": profile,
         "AMI_TEST_ACK_WAIT": "" if ack_wait is None else f"{ack_wait:g}",
-        "AMI_TEST_MAX_DELIVER": "" if max_deliver is None else str(max_deliver),
     }
     effective = profiles.resolve(os.environ, over)
     load = Load(
@@ -45,6 +45,7 @@ def plan(
         batch,
         prefetch,
         workers,
+        max_deliver=max_deliver,
         seconds_an_image=seconds_an_image,
         restart_delay=restart_delay,
         max_restarts=max_restarts,
