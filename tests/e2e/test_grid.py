@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import signal
@@ -85,18 +84,16 @@ class Trial:
     process: subprocess.Popen[bytes]
     reader: Reader
     events: list[Event] = field(default_factory=list)
-    hanging: list[Event] = field(default_factory=list)
-    found_alive: list[Event] = field(default_factory=list)
+    hanging: set[int] = field(default_factory=set)
+    killed: set[int] = field(default_factory=set)
 
     def watch(self) -> None:
         """Follow the run to its end, and kill each process that hangs, a while after it began to."""
         while self.process.poll() is None:
-            for fault in self.hanging:
-                if is_alive(fault.pid):
-                    self.found_alive.append(fault)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(fault.pid, signal.SIGKILL)
-            self.hanging = [one for one in self._read() if one.text("kind") == Mode.HANG.value]
+            for pid in filter(is_alive, self.hanging - self.killed):
+                os.kill(pid, signal.SIGKILL)
+                self.killed.add(pid)
+            self.hanging |= {one.pid for one in self._read() if one.text("kind") == Mode.HANG.value}
             time.sleep(0.1)
         self._read()
 
@@ -168,7 +165,7 @@ def assert_all_is_well(trial: Trial, wanted: tuple[Cell, ...]) -> None:
             assert (str(cell), [event.kind for event in after]) == (str(cell), [])
         if cell.mode is Mode.HANG:
             assert (str(cell), [event.kind for event in after if event.thread == fault.thread]) == (str(cell), [])
-            assert (str(cell), fault in trial.found_alive) == (str(cell), True)
+            assert (str(cell), fault.pid in trial.killed) == (str(cell), True)
     assert [str(path) for path in trial.folder.rglob("core*")] == []
     groups = {str(event.number("child")) for event in trial.events if event.kind == "spawn"}
     listed = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
