@@ -197,7 +197,7 @@ def test_who_has_asked_for_jobs_again_may_fetch_again(tmp_path: Path) -> None:
     with service() as stage, hooked(tmp_path, max_deliver=2) as one:
         hand_out(stage, 1)
         one.budget.doom(whole_tree=False)
-        requests.get(f"{stage.url}/jobs", params={"pipeline__slug__in": "moths", "ids_only": 1}, timeout=5)
+        requests.get(f"{stage.url}/jobs", params={"pipeline__slug__in": "moths", "ids_only": "1"}, timeout=5)
         assert len(fetch(stage)) == 1
         assert events(one.run, "fault") == []
 
