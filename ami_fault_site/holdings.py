@@ -37,7 +37,7 @@ class Holdings:
 
     def __init__(self, folder: Path, patience: float = PATIENCE) -> None:
         self._folder = folder
-        self._patience = patience
+        self.patience = patience
         self._open: set[int] = set()
         self.begin_pass()
         self._begin_life()
@@ -116,7 +116,7 @@ class Holdings:
     @contextmanager
     def closing(self) -> Iterator[bool]:
         """Be about to lose what the tree holds; False if a tasks call is still under way when patience is over."""
-        until = time.monotonic() + self._patience
+        until = time.monotonic() + self.patience
         with self._locked("gate", fcntl.LOCK_EX, until) as first, self._locked("lock", fcntl.LOCK_EX, until) as alone:
             yield first and alone
 

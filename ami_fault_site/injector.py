@@ -168,7 +168,7 @@ class Injector:
             why = self._withheld() or forbidden
             if not self._book_fault(call, decision, why, told):
                 return
-            if not self._counting(lambda: self._doom(decision), False):
+            if not self._counting(lambda: self._doom(call, decision), False):
                 return
             if decision.effect is Effect.TRANSIENT:
                 error = InjectedTransientError(f"injected by ami-fault-site: {decision.reason}")
@@ -178,9 +178,9 @@ class Injector:
                 die(Mode(decision.kind))
         die(Mode(decision.kind))  # of what goes on to live, nobody must wait for the lock
 
-    def _doom(self, decision: Decision) -> bool:
+    def _doom(self, call: Call, decision: Decision) -> bool:
         """Let those fetch no more who would lose what they got. A main process lives through what does not kill it."""
-        is_main = self.role is Role.MAIN
+        is_main = call.role is Role.MAIN
         self.budget.doom(is_main and decision.kind in {mode.value for mode in KILLING})
         if is_main:
             self.budget.begin_pass()

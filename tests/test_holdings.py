@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -65,7 +67,8 @@ class Other:
 
     def ends(self) -> int:
         """Let the child go on, and return how it ended."""
-        os.write(self._tell, b".")
+        with contextlib.suppress(BrokenPipeError):  # it waits for nothing
+            os.write(self._tell, b".")
         return self._ended()
 
     def killed(self) -> int:
@@ -299,6 +302,16 @@ def test_a_process_forked_in_the_midst_of_a_fetch_does_not_keep_the_lock(tmp_pat
     assert other.ends() == 0
 
 
+@pytest.fixture
+def _restless_threads() -> Iterator[None]:
+    """Let threads take turns at nearly every step."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_restless_threads")
 def test_no_fork_at_whatever_moment_of_a_fetch_keeps_the_lock(tmp_path: Path) -> None:
     one, over = Holdings(tmp_path, 1.0), threading.Event()
 
@@ -312,11 +325,11 @@ def test_no_fork_at_whatever_moment_of_a_fetch_keeps_the_lock(tmp_path: Path) ->
 
     thread = threading.Thread(target=fetch)
     thread.start()
-    others = [Other(idle) for _ in range(100)]
+    others = [Other(idle) for _ in range(40)]
     over.set()
     thread.join()
     assert is_alone(one)
-    assert [other.ends() for other in others] == [0] * 100
+    assert [other.ends() for other in others] == [0] * 40
 
 
 def test_a_child_that_was_forked_in_the_midst_of_its_parents_fetch_can_fetch_and_be_alone(tmp_path: Path) -> None:
