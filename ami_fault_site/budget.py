@@ -60,9 +60,11 @@ class Budget:
         return before != self._told
 
     def received(self, deliveries: Iterable[Delivery]) -> None:
-        """Write down which of these are the last of their tasks."""
+        """Write down which of these are the last of their tasks, or may be."""
         if self.is_on:
-            self.holdings.received(deliveries, self.most)
+            most = self.most
+            # While that is assumed, all are: the job's log may yet say that it is less.
+            self.holdings.received(deliveries, 1 if self.source == "assumed" else most)
 
     def answered(self, deliveries: Iterable[Delivery]) -> None:
         """Forget the tasks whose answer was heard."""
@@ -84,9 +86,10 @@ class Budget:
             yield ""
             return
         with self.holdings.closing() as alone:
-            last = self.holdings.last()
+            most = self.most
+            last = self.holdings.last(most)
             if last:
-                yield _forbidden(last[0], self.most)
+                yield _forbidden(last[0], most)
             else:
                 yield "" if alone else "budget: a tasks call is still under way"
 
@@ -94,10 +97,14 @@ class Budget:
         """Be about to fetch tasks; who is about to die waits until what they are is written down."""
         return self.holdings.fetching() if self.is_on else nullcontext()
 
-    def doom(self) -> None:
-        """Mark that what the tree's loaders hold is given up."""
+    def doom(self, whole_tree: bool) -> None:
+        """Mark that what the tree's loaders hold is given up, or all that the tree holds."""
         if self.is_on:
-            self.holdings.doom()
+            self.holdings.doom(whole_tree)
+
+    def begin_pass(self) -> None:
+        """Note that this process has put behind it whatever job it was at: what it fetches from now on is not lost."""
+        self.holdings.begin_pass()
 
     def is_doomed(self) -> bool:
         """Say whether what this process fetches now would be lost with what it holds."""

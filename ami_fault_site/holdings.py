@@ -1,36 +1,45 @@
 """What a worker's process tree holds on its last delivery: if a fault took that, no service could give it back.
 
-Kept in the run folder, since the processes of a tree fetch, work and die apart: one empty file for each task that is
-out on its last delivery, and one lock. A tasks call shares the lock from before it is sent until what it brought is
-written down; who is about to die, or to give up a job, takes it alone. So at that moment nothing is on its way unseen.
+Kept in the run folder, since the processes of a tree fetch, work and die apart: a small file for each task that is out
+and may be on its last delivery, and two locks. A tasks call shares the lock from before it is sent until what it
+brought is written down; who is about to die, or to give up a job, takes it alone. So at that moment nothing is on its
+way unseen. The gate is what one passes to the lock: who waits for it alone closes the gate, or new calls would keep
+coming in for ever.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ami_fault_site.antenna import Delivery
 
-_PATIENCE = 10.0  # seconds that one who is about to die waits for tasks calls under way; an empty one takes 0.5
+PATIENCE = 10.0
+"""Seconds that one who is about to die waits for the tasks calls under way; an empty one takes 0.5."""
+
 _RETRY = 0.005
+_TREE, _PASS = "doomed-tree", "doomed-pass"
 
 
 class Holdings:
-    """The last deliveries that one tree holds, in `folder`, which its processes share.
+    """The deliveries that one tree holds and that may be its last, in `folder`, which its processes share.
 
-    A task is out on its last delivery from its receipt until its answer was heard, whoever of the tree it was sent by.
+    A task is out from its receipt until its answer was heard, whoever of the tree it was sent by. `patience` is how
+    many seconds one who is about to die waits for others.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, patience: float = PATIENCE) -> None:
         self._folder = folder
+        self._patience = patience
         self._open: set[int] = set()
+        self.begin_pass()
         self._begin_life()
         if hasattr(os, "register_at_fork"):
             # No fork may fall between the opening of the lock and its being noted.
@@ -50,12 +59,22 @@ class Holdings:
         self._made = False
         self._guard = threading.Lock()
 
-    def received(self, deliveries: Iterable[Delivery], most: int) -> None:
-        """Write down which of these are a task's last delivery, `most` being how often a task is handed out."""
+    def begin_pass(self) -> None:
+        """Note that whatever job this process worked at before is behind it; those forked from now on know it."""
+        self._pass = time.monotonic()
+
+    # --- what is out
+
+    def received(self, deliveries: Iterable[Delivery], least: int) -> None:
+        """Write down those of these that are delivery number `least` or a later one of their task."""
         for one in deliveries:
-            if one.delivery >= most:
+            if one.delivery >= least:
                 self._make()
-                os.close(os.open(self._folder / _name(one), os.O_CREAT | os.O_WRONLY, 0o666))
+                descriptor = os.open(self._folder / _name(one), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
+                try:
+                    os.write(descriptor, f"{one.delivery} {one.stream}".encode(errors="surrogatepass"))
+                finally:
+                    os.close(descriptor)
 
     def answered(self, deliveries: Iterable[Delivery]) -> None:
         """Forget the tasks whose answer was heard, on whichever of their deliveries."""
@@ -63,40 +82,69 @@ class Holdings:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._folder / _name(one))
 
-    def last(self) -> list[str]:
-        """Return the tasks that are out on their last delivery, by name, in order."""
+    def last(self, most: int) -> list[str]:
+        """Return the tasks that are out on delivery number `most` or later, by name, in order."""
         try:
-            names = os.listdir(self._folder)
+            names = [name.split("~") for name in os.listdir(self._folder) if "~" in name]
         except FileNotFoundError:
             return []
-        parts = sorted(name.split("~") for name in names if "~" in name)
-        return [f"{stream} task {sequence}" for _, stream, sequence, _ in parts]
+        found = []
+        for parts in names:
+            delivery, stream = self._read("~".join(parts))
+            if delivery >= most:
+                found.append((stream, int(parts[1])))
+        return [f"{stream} task {sequence}" for stream, sequence in sorted(found)]
+
+    def _read(self, name: str) -> tuple[int, str]:
+        """Return which delivery of a task is out, and its stream; 0 if it has been answered meanwhile."""
+        try:
+            delivery, _, stream = (self._folder / name).read_bytes().decode(errors="surrogatepass").partition(" ")
+            return int(delivery), stream
+        except (FileNotFoundError, ValueError):
+            return 0, ""
+
+    # --- who may fetch
 
     @contextmanager
     def fetching(self) -> Iterator[None]:
         """Be about to fetch tasks: nobody of this tree dies meanwhile, until what was fetched is written down."""
-        with self._locked(fcntl.LOCK_SH, None):
+        with ExitStack() as stack:
+            with self._locked("gate", fcntl.LOCK_SH, None):
+                stack.enter_context(self._locked("lock", fcntl.LOCK_SH, None))
             yield
 
     @contextmanager
     def closing(self) -> Iterator[bool]:
-        """Be about to lose what the tree holds; False if after 10 s a tasks call is still under way."""
-        with self._locked(fcntl.LOCK_EX, _PATIENCE) as got:
-            yield got
+        """Be about to lose what the tree holds; False if a tasks call is still under way when patience is over."""
+        until = time.monotonic() + self._patience
+        with self._locked("gate", fcntl.LOCK_EX, until) as first, self._locked("lock", fcntl.LOCK_EX, until) as alone:
+            yield first and alone
 
-    def doom(self) -> None:
-        """Mark that what loaders of this tree hold is given up: those that are alive now must fetch no more."""
+    def doom(self, whole_tree: bool) -> None:
+        """Mark that what the loaders hold is given up, and with `whole_tree` all that the tree holds.
+
+        Who is alive now must fetch no more: with `whole_tree` ever, else until its job is behind it.
+        """
         self._make()
         draft = self._folder / f"draft-{os.getpid()}-{threading.get_ident()}"
         draft.write_text(repr(time.monotonic()))
-        os.replace(draft, self._folder / "doomed")
+        os.replace(draft, self._folder / (_TREE if whole_tree else _PASS))
 
     def is_doomed(self) -> bool:
-        """Say whether this process was alive when its tree, or its job, was given up."""
+        """Say whether this process was alive when its tree was given up, or belongs to a job that was.
+
+        A loader belongs to the job that its parent was at when it was forked, even if that was given up before: its
+        parent may not have noticed yet.
+        """
+        return self._born < self._doomed(_TREE) or self._pass < self._doomed(_PASS)
+
+    def _doomed(self, name: str) -> float:
         try:
-            return self._born < float((self._folder / "doomed").read_text())
+            return float((self._folder / name).read_text())
         except (FileNotFoundError, ValueError):
-            return False
+            return 0.0
+
+    # --- locks
 
     def _make(self) -> None:
         if not self._made:
@@ -104,34 +152,36 @@ class Holdings:
             self._made = True
 
     @contextmanager
-    def _locked(self, how: int, patience: float | None) -> Iterator[bool]:
-        """Hold the lock, which belongs to this opening of the file and not to the process: threads count each."""
+    def _locked(self, name: str, how: int, until: float | None) -> Iterator[bool]:
+        """Hold a lock, which belongs to this opening of the file and not to the process: threads count each."""
         self._make()
         with self._guard:
-            descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             self._open.add(descriptor)
         try:
-            yield _lock(descriptor, how, patience)
+            yield _lock(descriptor, how, until)
         finally:
-            if descriptor in self._open:
-                self._open.discard(descriptor)
-                os.close(descriptor)
+            with self._guard:
+                if descriptor in self._open:
+                    self._open.discard(descriptor)
+                    os.close(descriptor)
 
 
-def _lock(descriptor: int, how: int, patience: float | None) -> bool:
-    if patience is None:
+def _lock(descriptor: int, how: int, until: float | None) -> bool:
+    if until is None:
         fcntl.flock(descriptor, how)
         return True
-    deadline = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(descriptor, how | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= until:
                 return False
             time.sleep(_RETRY)
 
 
 def _name(delivery: Delivery) -> str:
-    return f"last~{delivery.stream}~{delivery.sequence}~{delivery.published}"
+    """Name the file of a task; whatever a stream is called, that is no part of a path."""
+    stream = hashlib.blake2b(delivery.stream.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+    return f"held~{delivery.sequence}~{delivery.published}~{stream}"

@@ -16,6 +16,7 @@ from ami_fault_site.banner import banner
 from ami_fault_site.budget import Budget
 from ami_fault_site.deaths import die
 from ami_fault_site.faults import (
+    KILLING,
     SETTINGS_EXIT_CODE,
     Call,
     Decision,
@@ -163,11 +164,12 @@ class Injector:
         """
         if decision.harm is None or self._silent:
             return
-        with self._sharing(self.budget.closing(), "the budget cannot be kept") as forbidden:
+        with self._sharing(self.budget.closing(), "the budget cannot be kept") as forbidden, self._ledger.alone():
             why = self._withheld() or forbidden
             if not self._book_fault(call, decision, why, told):
                 return
-            self._counting(self.budget.doom, None)
+            if not self._counting(lambda: self._doom(decision), False):
+                return
             if decision.effect is Effect.TRANSIENT:
                 error = InjectedTransientError(f"injected by ami-fault-site: {decision.reason}")
                 self.injected.struck(decision.effect, error)
@@ -175,6 +177,22 @@ class Injector:
             if decision.kind not in (Mode.HANG.value, Mode.SYSEXIT.value):
                 die(Mode(decision.kind))
         die(Mode(decision.kind))  # of what goes on to live, nobody must wait for the lock
+
+    def _doom(self, decision: Decision) -> bool:
+        """Let those fetch no more who would lose what they got. A main process lives through what does not kill it."""
+        is_main = self.role is Role.MAIN
+        self.budget.doom(is_main and decision.kind in {mode.value for mode in KILLING})
+        if is_main:
+            self.budget.begin_pass()
+        return True
+
+    def guard(self, call: Call, decision: Decision, /, **told: object) -> bool:
+        """Book a failure that keeps more from being lost to a fault; True if it may be carried out now.
+
+        It follows from a fault that has struck: no cap, window or stop file withholds it, and it takes no place.
+        """
+        self.book("fault", **_told(call, decision), role=self.role.value, **told)
+        return not self._silent
 
     def meet_host(self, host: str) -> None:
         """Look at the host of an API call once: refuse one that may not be tested, print an incarnation's banner."""

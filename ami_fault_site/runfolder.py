@@ -74,10 +74,17 @@ class RunFolder:
 
     def counted(self, name: str) -> int:
         """Return the number that has been reached, 0 if nothing has been counted."""
-        try:
-            return int((self._shared / f"count-{name}").read_bytes() or b"0")
-        except FileNotFoundError:
-            return 0
+        # Whoever closes a file gives up all locks that its process has on it, those of another thread too.
+        with self._lock:
+            try:
+                descriptor = os.open(self._shared / f"count-{name}", os.O_RDONLY)
+            except FileNotFoundError:
+                return 0
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_SH)
+                return int(os.read(descriptor, 20) or b"0")
+            finally:
+                os.close(descriptor)
 
     def _change(self, name: str, change: Callable[[int], int]) -> int:
         """Replace a number by another, alone.

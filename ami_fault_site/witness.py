@@ -100,6 +100,8 @@ class Witness:
         if passage.lease is not None:
             self.injector.here.image = passage.lease
             return
+        if passage.call.site is Site.JOBS:
+            self.injector.budget.begin_pass()  # who asks for jobs has put the last one behind it
         self.injector.book(
             "call",
             call=passage.number,

@@ -27,19 +27,20 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("budget",),
     ("outlook",),  # a forecast in words
     ("history.records",),  # of events, which are the ledger's
-    ("history.files",),
+    ("history.files", "history.attempts"),
     ("history.kept",),
+    ("history.struck",),
     ("history.fold",),
     ("history",),
     ("verdict.terms", "verdict.facts"),
     ("verdict.lives",),
-    ("verdict.ends", "verdict.streams"),
+    ("verdict.ends", "verdict.streams", "verdict.spoilt"),
     ("verdict.accounts",),
     ("verdict.fates",),
     ("verdict.case",),
     (
         "verdict.crashes", "verdict.losses", "verdict.deliveries", "verdict.network", "verdict.images", "verdict.work",
-        "verdict.counts", "verdict.jobs", "verdict.calm",
+        "verdict.counts", "verdict.jobs", "verdict.calm", "verdict.retries",
     ),
     ("verdict",),
     ("runs", "trials"),

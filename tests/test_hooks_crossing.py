@@ -180,16 +180,26 @@ def test_with_max_deliver_0_any_delivery_may_be_taken(tmp_path: Path) -> None:
         assert [event.text("source") for event in events(one.run, "budget")] in ([], ["off"])
 
 
-def test_a_loader_whose_job_was_given_up_fetches_no_more(tmp_path: Path) -> None:
-    with service() as stage, hooked(tmp_path, max_deliver=2) as one:
+def test_a_loader_whose_job_was_given_up_fetches_no_more_whatever_the_cap(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, max_deliver=2, max_faults=0) as one:
         hand_out(stage, 1)
         assert len(fetch(stage)) == 1
-        one.budget.doom()
+        one.budget.doom(whole_tree=False)
         with pytest.raises(requests.ConnectionError):
             fetch(stage)
         fault = events(one.run, "fault")[0]
+        assert one.run.counted("faults") == 0
     assert fault.text("reason") == "budget: an injected fault gave up the job, what is fetched now would be lost"
     assert len(stage.paths("/tasks/")) == 1
+
+
+def test_who_has_asked_for_jobs_again_may_fetch_again(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, max_deliver=2) as one:
+        hand_out(stage, 1)
+        one.budget.doom(whole_tree=False)
+        requests.get(f"{stage.url}/jobs", params={"pipeline__slug__in": "moths", "ids_only": "1"}, timeout=5)
+        assert len(fetch(stage)) == 1
+        assert events(one.run, "fault") == []
 
 
 # --- deaths

@@ -8,18 +8,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import urllib3.connection
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.models import PreparedRequest, Response
 from urllib3.util.retry import Retry
 
 from ami_fault_site.faults import ANSWER_KINDS, CONNECT_KINDS, Effect, Harm, Phase
+from ami_fault_site.hooks import transport
 from ami_fault_site.hooks.failing_adapter import failing
 from ami_fault_site.hooks.recording import Answer
-from tests.stage import hand_out, service
+from tests.stage import hand_out, injector, service
 
 BODY = b'{"results": []}'
 
@@ -109,6 +112,7 @@ def test_an_answer_that_shall_come_through_after_all_is_as_it_ever_was(framing: 
         assert real.content == BODY
         ours, theirs = (dict(one_of.headers) for one_of in (response, real))
         assert {**ours, "Date": ""} == {**theirs, "Date": ""}
+        assert response.raw.headers == real.raw.headers
         assert dict(one.cookies) == dict(response.cookies) == {"kind": "oat", "size": "big"}
         assert response.elapsed.total_seconds() > 0
         assert [answer.content for answer in one.told] == [BODY]
@@ -216,3 +220,38 @@ def test_an_image_comes_through_a_proxy_that_fails_as_a_service_does() -> None:
         one.proxies = {"http": stage.url}
         assert one.get("http://service.invalid/captures/0001.jpg", timeout=5).status_code == 503
         assert one.told[0].content == stage.picture
+
+
+def test_an_error_answer_that_comes_slowly_was_retried_before() -> None:
+    retries = Retry(total=3, status_forcelist=[503], allowed_methods=None, raise_on_status=False)
+    with service() as stage, Striking(Harm(Effect.SLOW, "trickle", seconds=0.05), retries=retries) as one:
+        stage.result_status = 503
+        response = one.post(f"{stage.url}/api/v2/jobs/1/result/", data=b"{}", timeout=5)
+        assert len(stage.asked) == 4
+    assert (response.status_code, getattr(response.raw.retries, "history", None)) == (503, ())
+
+
+def test_attempts_that_reach_nobody_are_no_attempts_at_the_service(tmp_path: Path) -> None:
+    class Counting:
+        begun = 0
+
+        def begin(self) -> Harm | None:
+            self.begun += 1
+            return None
+
+        def heard(self, _harm: Harm, _answer: Answer) -> bool:
+            return True
+
+        def ended(self, _status: int, _error: BaseException | None) -> None:
+            """Nobody asks."""
+
+    counting = Counting()
+    undo = transport.install(urllib3.connection, injector(tmp_path))
+    try:
+        with service() as stage, Striking(network("reset"), retries=Retry(3)) as one, transport.striking(counting):
+            url = f"{stage.url}/nothing"
+            with pytest.raises(requests.ConnectionError):
+                one.get(url, timeout=5)
+    finally:
+        undo()
+    assert counting.begun == 1  # the real one

@@ -99,14 +99,15 @@ class Crossing:
 
     def _refuse_the_doomed(self, fail_by: Callable[[Harm | None], None]) -> None:
         """Let a loader fetch no more once an injected fault has given up what it holds: it would be lost unseen."""
-        if not self._injector.budget.is_doomed():
+        if self._unable or self._harm is not None or not self._injector.budget.is_doomed():
             return
         harm = Harm(Effect.NETWORK, "refused")
         reason = "budget: an injected fault gave up the job, what is fetched now would be lost"
         call = self._passage.call
         decision = Decision(reason, harm, Trigger.RULE, struck=call.draws[0])
-        self._strike = Strike(self._injector, self._witness, self._passage, call, decision)
-        fail_by(self._strike.begin(self._unable))
+        if self._injector.guard(call, decision, call=self._passage.number):
+            self._strike = Strike(self._injector, self._witness, self._passage, call, decision, is_done=True)
+            fail_by(harm)
 
     # --- where the process dies
 

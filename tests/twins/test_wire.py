@@ -72,6 +72,21 @@ def test_an_attempt_that_goes_through_a_proxy_breaks_as_a_real_one_does(twin: st
             assert (fault, through_proxy(server.url)) == (fault, shown)
 
 
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.value)
+@pytest.mark.parametrize("twin", ["closes in the middle", "resets in the middle", "falls silent in the middle"])
+def test_a_failure_that_is_real_is_met_as_it_is_and_no_fault_comes_on_top(
+    twin: str, layer: Layer, tmp_path: Path
+) -> None:
+    always = Always(harm_of("network-error http-503 after"))
+    with behaving(twin) as server:
+        shown = show("post", server.url)
+        with LAYERS[layer](always, tmp_path):
+            injected = show("post", server.url)
+    if shown.outcome[1]["type"] == "requests.exceptions.JSONDecodeError":
+        pytest.skip("to urllib3 1.26 an answer that ends early is an answer")
+    assert (injected, always.heard_of) == (shown, [])
+
+
 def test_the_twins_are_real_failures_and_the_good_one_is_none() -> None:
     """What the comparison stands on: a twin that fell asleep would make every fault that does nothing look right."""
     with behaving("good") as server:
