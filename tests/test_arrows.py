@@ -67,6 +67,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("doctor",),  # looks at the hooks
     ("startup", "cli.speaking"),
     ("cli.sandboxing", "cli.verdicts", "cli.looking", "cli.trying"),
+    ("cli.options",),
     ("cli.running", "cli.judging"),
     ("cli",),
     ("__main__", "site.sitecustomize"),  # doorways of the two roots

@@ -241,7 +241,8 @@ def test_the_doctor_finds_what_is_wrong(capsys: pytest.CaptureFixture[str], monk
     assert main(["doctor"]) == 78
     out = capsys.readouterr().out
     assert "BAD   task loop: AMI_TEST_TASK_LOOP='no.such:loop': there is no such function\n" in out
-    assert "BAD   target: antenna.insectai.org (environment) is protected" in out
+    protected = "antenna.insectai.org is a protected host (AMI_TEST_PROTECTED_HOSTS=antenna.insectai.org): never tested"
+    assert f"BAD   target: antenna.insectai.org (environment): {protected}\n" in out
     monkeypatch.setenv("AMI_TEST_JOBS", "one")
     assert main(["doctor"]) == 78
     out = capsys.readouterr().out

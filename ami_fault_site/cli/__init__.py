@@ -1,4 +1,4 @@
-"""Root for the operator: run | check | explain | plan | doctor | stop | sandbox | selftest | site-dir | bundle."""
+"""Root for the operator: it joins the commands, and turns what goes wrong into exit codes."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import ami_fault_site
 from ami_fault_site import bundle, doctor, outlook, profiles, runfolder, target
 from ami_fault_site.cli.speaking import SETTINGS_WRONG, RefusedError, app
 from ami_fault_site.forecast import forecast
+from ami_fault_site.grammar import GRAMMAR
 from ami_fault_site.load import Load
 from ami_fault_site.redaction import redact
 from ami_fault_site.settings import SettingsError
@@ -52,6 +53,12 @@ def plan(
     )
     found = forecast(effective.settings, load)
     print(outlook.as_json(found, effective) if as_json else outlook.to_text(found, effective))  # noqa: T201  a result
+
+
+@app.command()
+def grammar() -> None:
+    """Print how rules are written: AMI_TEST_RULES, and --rule of `run`."""
+    print(GRAMMAR, end="")  # noqa: T201  a result
 
 
 @app.command("doctor")
