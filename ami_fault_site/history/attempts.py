@@ -47,7 +47,7 @@ class Try(NamedTuple):
     @property
     def has_failed(self) -> bool:
         """Whether it brought nothing that is of use."""
-        return self.struck or self.status == 0 or self.status >= 400 or bool(self.error)
+        return self.struck or self.status == 0 or self.status >= 400
 
     @property
     def what(self) -> str:
