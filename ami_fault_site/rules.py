@@ -262,7 +262,7 @@ class Rule:
 
     @property
     def points(self) -> frozenset[Point]:
-        """The points at which it may crash; empty if none was named, and all are meant."""
+        """The points at which it may crash; empty if none was named: those of AMI_TEST_CRASH_POINTS are meant."""
         return self.match.points
 
     @property

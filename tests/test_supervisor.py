@@ -146,6 +146,24 @@ def test_a_sibling_on_another_gpu_that_dies_of_a_fault_takes_the_parent_along_an
     assert (life.kind, life.code, life.last_words) == ("injected", 1, [])
 
 
+def test_a_worker_that_hangs_by_a_fault_is_ended_once_its_tasks_are_handed_out_again(tmp_path: Path) -> None:
+    code = ARMED + (
+        "import os\n"
+        "def loop(batch): pass\n"
+        "requests.post(os.environ['AMI_ANTENNA_API_BASE_URL'] + '/jobs/1/tasks/', json={}, timeout=5)\n"
+        f"loop([{stage.reply_subject(1)!r}])\n"
+    )
+    hanging = Settings(enabled=True, seed=1, worker_crash_rate=1.0, crash_mode=Mode.HANG)
+    options = Options(max_restarts=0, ack_wait=0.2, timeout=60)
+    with stage.service() as service:
+        one, _ = supervisor(tmp_path, code, options, service.url, settings=hanging, AMI_TEST_TASK_LOOP="__main__:loop")
+        assert one.run() is Outcome.RESTARTS_EXHAUSTED
+    life = one.history.life(1)
+    assert (life.kind, life.code, life.hung) == ("injected", -signal.SIGKILL, True)
+    assert life.ended is not None
+    assert life.ended - one.history.injections[0].at >= 2.2
+
+
 def test_a_worker_that_ends_without_the_hook_ends_the_run_at_once(tmp_path: Path) -> None:
     one, _ = supervisor(tmp_path, "print('no hook')", Options(), flags=("-S",))
     assert one.run() is Outcome.NOT_ARMED
