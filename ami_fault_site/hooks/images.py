@@ -112,7 +112,7 @@ class _Damaged(io.BytesIO):
 
 
 def damage(content: bytes, kind: str) -> bytes:
-    """Return what is left of an image; only what is truncated can still be opened, and then half of it is missing."""
+    """Return what is left of an image; only what is truncated can be opened (no WebP), with half of it missing."""
     if kind == "empty":
         return b""
     if kind == "html":
