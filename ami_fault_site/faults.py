@@ -148,7 +148,7 @@ DAMAGE_KINDS = ("empty", "html", "bad-magic", "cut-header")
 decoded."""
 
 SUBTLE_DAMAGE_KINDS = ("truncated", "wrong-size")
-"""Damage that opening does not show. The real worker sets PIL's LOAD_TRUNCATED_IMAGES and answers a truncated image as
+"""Damage that opening does not show (but of a truncated WebP). The real worker sets PIL's LOAD_TRUNCATED_IMAGES and answers a truncated image as
 a success."""
 
 

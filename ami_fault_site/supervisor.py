@@ -147,7 +147,7 @@ class Supervisor:
         self._book("spawn", incarnation=number, child=life.process.pid)
         self._display.line(f"incarnation {number} started (process {life.process.pid})")
         outcome = self._watch_over(life, number)
-        if outcome not in (None, Outcome.INTERRUPTED) and not self._armed_now(number):
+        if outcome not in (None, Outcome.INTERRUPTED) and not any(map(self._armed_now, range(1, number + 1))):
             outcome = Outcome.NOT_ARMED  # whatever else ended it: this run tested nothing
         life.end_group(self._ending(outcome))
         guardian.watch(None)

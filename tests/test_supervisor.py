@@ -146,6 +146,14 @@ def test_a_sibling_on_another_gpu_that_dies_of_a_fault_takes_the_parent_along_an
     assert (life.kind, life.code, life.last_words) == ("injected", 1, [])
 
 
+def test_a_run_that_ends_before_its_latest_start_has_armed_was_armed_all_the_same(tmp_path: Path) -> None:
+    code = ("import os, time\nif os.environ['AMI_TEST_INCARNATION'] == '2': time.sleep(30)\n") + ARMED
+    with stage.service() as service:
+        one, _ = supervisor(tmp_path, code, Options(restart_delay=0.0, timeout=4.0), service.url)
+        assert one.run() is Outcome.TIMEOUT
+    assert [one.history.life(number).armed for number in (1, 2)] == [True, False]
+
+
 def test_a_worker_that_hangs_by_a_fault_is_ended_once_its_tasks_are_handed_out_again(tmp_path: Path) -> None:
     code = ARMED + (
         "import os\n"
