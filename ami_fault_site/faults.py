@@ -118,12 +118,13 @@ class Effect(Enum):
 
 
 class Trigger(Enum):
-    """When a fault strikes: by its rate, because the image was named, or by a rule."""
+    """When a fault strikes: by its rate, because the image was named, by a rule, or to guard against another."""
 
     RATE = "rate"
     PERMANENT = "permanent"
     RULE = "rule"
     EXHAUST = "exhaust"
+    GUARD = "guard"  # not asked for by anybody: it keeps more from being lost to a fault that has struck
 
 
 NETWORK_KINDS = (
@@ -148,8 +149,8 @@ DAMAGE_KINDS = ("empty", "html", "bad-magic", "cut-header")
 decoded."""
 
 SUBTLE_DAMAGE_KINDS = ("truncated", "wrong-size")
-"""Damage that opening does not show (but of a truncated WebP). The real worker sets PIL's LOAD_TRUNCATED_IMAGES and answers a truncated image as
-a success."""
+"""Damage that opening does not show (but of a truncated WebP). The real worker sets PIL's LOAD_TRUNCATED_IMAGES and
+answers a truncated image as a success."""
 
 
 @dataclass(frozen=True)
