@@ -1,4 +1,4 @@
-"""The promise of the budget, in 200 runs of a model: only time and the network are played, all else is the real thing."""
+"""The promise of the budget, in 200 runs of a model: time and the network are played, all else is the real thing."""
 
 from __future__ import annotations
 
@@ -196,11 +196,11 @@ class Worker:
     def live(self) -> None:
         """Work until everything is answered, or this dies; then its orphans try to fetch on."""
         try:
-            for polls in range(200):
+            for _ in range(200):
                 if len(self.world.queue.answered) == TASKS:
                     return
                 self._poll()
-            pytest.fail(f"tasks {sorted(self.world.last())} are never answered after {polls} polls")
+            pytest.fail(f"tasks {sorted(self.world.last())} are never answered after 200 polls")
         except Died:
             for loader in self.crew * 2:
                 self._load(loader)
@@ -252,7 +252,7 @@ class Worker:
     def _post(self) -> None:
         if not self.posts:
             return
-        result = {"source_images": [], "detections": []}
+        result: dict[str, list[str]] = {"source_images": [], "detections": []}
         items = [{"reply_subject": one.subject, "result": result} for one in self.posts.pop(0)]
         try:
             self.main.call("POST", "/jobs/1/result/", json.dumps({"results": items}).encode())

@@ -1,4 +1,4 @@
-"""The promise of caps and counts: never exceeded, by sixteen racing processes of three threads each, restarts and all."""
+"""The promise of caps and counts: never exceeded, by sixteen racing processes of three threads, restarts and all."""
 
 from __future__ import annotations
 
