@@ -2,7 +2,8 @@
 
 The worker is taken to load faster than it works, and so to hold as many tasks as it may: what is lost is rather less.
 Leases that expire while they are held come on top, and AMI_TEST_MAX_FAULTS takes off, where it is reached. Crashes and
-transient errors are taken per batch; a worker whose loop function takes a whole job is struck more rarely.
+transient errors are taken per batch; a worker whose loop function takes a whole job is struck more rarely. What is not
+a rate is not foreseen: `unforeseen` names it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from ami_fault_site.faults import Effect, Trigger
+from ami_fault_site.load import Load
 from ami_fault_site.settings import Settings
+from ami_fault_site.unforeseen import foreseen
 
 ASSUMED_MAX_DELIVER = 2
 """The service's own default, taken where nobody says what it is set to."""
-
-MOST_OUT = 1000
-"""Tasks of a job that the service lets be out at a time (max_ack_pending)."""
 
 NEGLIGIBLE = 0.01
 """Expected number of tasks that may be called none."""
@@ -36,98 +36,6 @@ RATE_FIELDS = {
 _EMPTY_FETCH = 0.5  # s that the service waits for a task before it says that there is none
 _MOST_DELIVERIES = 100  # beyond that, raising max_deliver is no advice
 _ALMOST_ALWAYS = 0.99  # a rate of 1 at each call would mean calls without end
-
-
-class LoadError(ValueError):
-    """Everything that is wrong with a load, one problem a line."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-
-@dataclass(frozen=True)
-class Load:
-    """The job and the worker that a run will have. The worker's defaults are the real worker's.
-
-    `images` 1 to 1,000,000; `batch` tasks a fetch, 1 to 10,000; `workers` loader subprocesses, 0 to 64, 0 loads
-    serially; `prefetch` batches that each of them fetches ahead, 1 to 100. `ack_wait` (s) and `max_deliver` (1 to
-    1000) are the service's; None takes them from the settings, and if they are not there either they are unknown.
-    `seconds_an_image` is the models' time, 0 if unknown; `idle_sleep` (s) passes between the polls of an idle worker;
-    `restart_delay` (s) and `max_restarts` are the supervisor's.
-    `named` says how many of the images in AMI_TEST_PERMANENT_ERROR_IMAGES the job has, None if unknown.
-    Raises LoadError.
-    """
-
-    images: int
-    batch: int
-    prefetch: int = 4
-    workers: int = 4
-    ack_wait: float | None = None
-    max_deliver: int | None = None
-    seconds_an_image: float = 0.0
-    restart_delay: float = 5.0
-    max_restarts: int = 50
-    idle_sleep: float = 5.0
-    named: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check everything, so that all problems are told at once."""
-        problems = [*self._counts(), *self._durations()]
-        if problems:
-            raise LoadError(problems)
-
-    def _counts(self) -> Iterator[str]:
-        bounds = {
-            "images": (1, 1_000_000),
-            "batch": (1, 10_000),
-            "prefetch": (1, 100),
-            "workers": (0, 64),
-            "max_deliver": (1, 1000),
-            "max_restarts": (0, 1_000_000),
-            "named": (0, self.images),
-        }
-        for name, (least, most) in bounds.items():
-            value = getattr(self, name)
-            if value is None and name in ("max_deliver", "named"):
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-                yield f"{name}={value!r}: is a whole number from {least} to {most}"
-
-    def _durations(self) -> Iterator[str]:
-        for name in ("seconds_an_image", "restart_delay", "idle_sleep"):
-            if not 0.0 <= (value := getattr(self, name)) < math.inf:
-                yield f"{name}={value!r}: is a number of seconds, 0 or more"
-        if self.ack_wait is not None and not 0.0 < self.ack_wait < math.inf:
-            yield f"ack_wait={self.ack_wait!r}: is a number of seconds above 0"
-
-    @property
-    def held(self) -> int:
-        """How many tasks the worker holds at most: (workers x prefetch + 1) x batch.
-
-        Each loader keeps `prefetch` batches ready while the loop is busy with one more; a serial worker has that one
-        only. Never more than the job has, nor than the service lets be out. When the process dies, or an exception
-        leaves the task loop, all of them stay unanswered.
-        """
-        return min((self.workers * self.prefetch + 1) * self.batch, self.images, MOST_OUT)
-
-    @property
-    def held_seconds(self) -> float:
-        """How long (s) a task is held at most until its turn is over: held x seconds_an_image, without posting.
-
-        If ack_wait is shorter, the service hands the task out again although the worker is still going to answer it.
-        """
-        return self.held * self.seconds_an_image
-
-    @property
-    def batches(self) -> int:
-        """In how many batches the job is handed out at first."""
-        return math.ceil(self.images / min(self.batch, MOST_OUT))
-
-    @property
-    def batches_held(self) -> int:
-        """How many batches the worker holds at most: one strike takes them all."""
-        return math.ceil(self.held / min(self.batch, MOST_OUT))
 
 
 @dataclass(frozen=True)
@@ -157,9 +65,11 @@ class Calls:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What to expect of a run. `load` has the service's parameters filled in from the settings; None is unknown.
+    """What to expect of a run. `settings` are all that are in force, also those that are not foreseen.
 
-    `max_deliver` is assumed where `load.max_deliver` is None. `unanswered` counts how often a task is handed out and
+    `load` has the service's parameters filled in from the settings; None is unknown.
+    `max_deliver` is assumed where `load.max_deliver` is None. `budget` is whether faults spare a task's last delivery:
+    then our own faults exhaust none. `unanswered` counts how often a task is handed out and
     not answered, `exhausted` the tasks that are never answered, all their deliveries being used up; both by our own
     faults alone. With `enough_deliveries` less than 0.01 are exhausted; None if even 100 are not enough.
     `least_seconds` is the time that a run takes at least, on average; a lucky one may take less. `nothing_fires` the
@@ -169,6 +79,7 @@ class Forecast:
     settings: Settings
     load: Load
     max_deliver: int
+    budget: bool
     faults: tuple[Expectation, ...]
     calls: Calls
     unanswered: float
@@ -185,13 +96,13 @@ def forecast(settings: Settings, load: Load) -> Forecast:
         ack_wait=settings.ack_wait if load.ack_wait is None else load.ack_wait,
         max_deliver=(settings.max_deliver or None) if load.max_deliver is None else load.max_deliver,
     )
-    if settings.max_faults == 0:
-        settings = _without(settings, *Effect)
+    given, settings = settings, _without(settings, *Effect) if settings.max_faults == 0 else foreseen(settings)
     course = _course(settings, load)
     return Forecast(
-        settings=settings,
+        settings=given,
         load=load,
         max_deliver=_max_deliver(load),
+        budget=_budget(settings),
         faults=tuple(_expectations(settings, load, course)),
         calls=course.calls,
         unanswered=math.fsum(each.lost for each in course.generations),
@@ -204,13 +115,17 @@ def forecast(settings: Settings, load: Load) -> Forecast:
 
 @dataclass(frozen=True)
 class _Generation:
-    """All deliveries that are the n-th of their task: batches, and how many reach the loop; tasks that are lost."""
+    """All deliveries that are the n-th of their task: batches, and how many reach the loop; tasks that are lost.
+
+    `spared` is whether no fault may take them, since they are the last.
+    """
 
     batches: float
     rolled: float
     strikes: float
     failed_posts: float
     lost: float
+    spared: bool = False
 
     @property
     def losses(self) -> float:
@@ -233,17 +148,27 @@ class _Course:
 
     @property
     def rolled(self) -> float:
-        return math.fsum(each.rolled for each in self.generations)
+        """How many batches may be struck in the loop."""
+        return math.fsum(each.rolled for each in self.generations if not each.spared)
+
+    @property
+    def posts(self) -> float:
+        """How many result posts may be struck."""
+        return math.fsum(each.rolled - each.strikes for each in self.generations if not each.spared)
 
 
 def _course(settings: Settings, load: Load) -> _Course:
-    """Return how a run goes.
+    """Return how a run goes, a dry one as if nothing were set.
 
     On average it takes at least as long as the worker is busy, and at least ack_wait for each generation that loses
     something and comes back, times the chance of that: an unanswered task comes back exactly ack_wait after it was
     handed out, while other work may go on. What the last delivery loses does not come back; an unknown ack_wait is 0.
     """
+    if settings.dry_run:
+        settings = _without(settings, *Effect)
     generations = tuple(islice(_generations(settings, load), _max_deliver(load)))
+    if _budget(settings):
+        generations = (*generations[:-1], _spared(generations[-1]))
     ack_wait = load.ack_wait or 0.0
     busy = _busy_seconds(settings, load, generations)
     calls = _calls(settings, load, generations, _idle_seconds(ack_wait, generations, busy))
@@ -287,10 +212,18 @@ def _generations(settings: Settings, load: Load) -> Iterator[_Generation]:
         arriving = lost
 
 
+def _spared(last: _Generation) -> _Generation:
+    """Return the last deliveries as they go where no fault may take one: every batch reaches the loop, and is answered.
+
+    A fault is withheld as well from a worker that holds but one of them, so rather fewer strike than is said.
+    """
+    return _Generation(last.batches, last.batches, 0.0, 0.0, 0.0, spared=True)
+
+
 def _busy_seconds(settings: Settings, load: Load, generations: tuple[_Generation, ...]) -> float:
     """Return the seconds for each image that gets through the loop, and the restart delay for each expected crash."""
     through = math.fsum(each.rolled - each.strikes for each in generations) * load.images / load.batches
-    crashes = settings.worker_crash_rate * math.fsum(each.rolled for each in generations)
+    crashes = settings.worker_crash_rate * math.fsum(each.rolled for each in generations if not each.spared)
     return through * load.seconds_an_image + min(crashes, load.max_restarts) * load.restart_delay
 
 
@@ -332,8 +265,8 @@ def _expectations(settings: Settings, load: Load, course: _Course) -> Iterator[E
             yield Expectation(effect, Trigger.RATE, rate, course.rolled, rate * course.rolled, never)
     rate = settings.network_error_rate
     if rate:
-        chances = _eligible(settings, course.calls)
-        never = math.pow(1 - rate, _eligible(settings, _course(_without(settings, Effect.NETWORK), load).calls))
+        chances = _eligible(settings, course)
+        never = math.pow(1 - rate, _eligible(settings, _course(_without(settings, Effect.NETWORK), load)))
         yield Expectation(Effect.NETWORK, Trigger.RATE, rate, chances, rate * chances, never)
     yield from _image_expectations(settings, load)
 
@@ -365,26 +298,32 @@ def _nothing_fires(settings: Settings, load: Load) -> float:
     others = load.images - _named(settings, load)
     batch = 1 - min(1.0, settings.worker_crash_rate + settings.transient_error_rate)
     image = (1 - settings.image_404_rate) * (1 - settings.corrupt_image_rate)
-    calls = _eligible(settings, calm.calls)
+    calls = _eligible(settings, calm)
     return math.prod((math.pow(batch, calm.rolled), math.pow(1 - settings.network_error_rate, calls), image**others))
 
 
 def _enough_deliveries(settings: Settings, load: Load) -> int | None:
     """Return the smallest max_deliver with which less than 0.01 tasks are used up; None if even 100 is not enough."""
+    if _budget(settings) or settings.dry_run:
+        return 1
     for number, generation in enumerate(islice(_generations(settings, load), _MOST_DELIVERIES), start=1):
         if generation.lost < NEGLIGIBLE:
             return number
     return None
 
 
-def _eligible(settings: Settings, calls: Calls) -> float:
+def _eligible(settings: Settings, course: _Course) -> float:
     """Count the calls that may be struck: where only some jobs may, a poll belongs to none of them."""
-    return calls.tasks + calls.results + (0.0 if settings.jobs else calls.polls)
+    return course.calls.tasks + course.posts + (0.0 if settings.jobs else course.calls.polls)
 
 
 def _named(settings: Settings, load: Load) -> int:
     """Return how many images of the job are named permanent; all that are named, if nobody knows."""
     return min(len(settings.permanent_error_images), load.images if load.named is None else load.named)
+
+
+def _budget(settings: Settings) -> bool:
+    return settings.max_deliver != 0
 
 
 def _max_deliver(load: Load) -> int:

@@ -59,7 +59,7 @@ delivery  how often the task has been handed out, from 1
 attempt   which attempt of the worker's own retries, from 1
 process   main or loader
 point     after-fetch downloading before-batch in-batch after-batch posting-unsent posting-unheard after-post idle;
-          several as before-batch|in-batch
+          several as before-batch|in-batch; without it those of AMI_TEST_CRASH_POINTS
 images    P%: the share of the images, the same ones for the whole run
 """
 

@@ -164,11 +164,11 @@ class Injector:
         """
         if decision.harm is None or self._silent:
             return
-        with self._sharing(self.budget.closing(), "the budget cannot be kept") as forbidden:
+        with self._sharing(self.budget.closing(), "the budget cannot be kept") as forbidden, self._ledger.alone():
             why = self._withheld() or forbidden
-            if not self._book_fault(call, decision, why, told) or not self._counting(
-                lambda: self._doom(call, decision), False
-            ):
+            if not self._book_fault(call, decision, why, told):
+                return
+            if not self._counting(lambda: self._doom(call, decision), False):
                 return
             if decision.effect is Effect.TRANSIENT:
                 error = InjectedTransientError(f"injected by ami-fault-site: {decision.reason}")

@@ -85,7 +85,7 @@ class Ledger:
             os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._descriptor = -1
         self._owner = _getpid()
         self._sequence = 0
@@ -103,6 +103,12 @@ class Ledger:
             if self._descriptor < 0:
                 self._begin()
             self._put(kind, data)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no other thread of this process book anything meanwhile; who dies in here has had the last word."""
+        with self._lock:
+            yield
 
     def end(self) -> None:
         """Book the orderly end of this process, once, if it has booked anything."""

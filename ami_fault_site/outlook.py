@@ -11,6 +11,7 @@ from ami_fault_site.faults import Effect, Trigger
 from ami_fault_site.forecast import NEGLIGIBLE, RATE_FIELDS, Expectation, Forecast
 from ami_fault_site.profiles import Effective
 from ami_fault_site.settings import TABLE, as_text
+from ami_fault_site.unforeseen import strikes_unforeseen, unforeseen
 
 WARNED_IF_NOTHING = 0.05
 """Chance that no fault strikes at all, above which a run is hardly worth its time."""
@@ -18,6 +19,7 @@ WARNED_IF_NOTHING = 0.05
 WARNED_IF_EXHAUSTED = 0.5
 """Expected number of tasks that our own faults use up, from which a run is likely to end with tasks nobody answers."""
 
+_NO_BUDGET = "AMI_TEST_MAX_DELIVER=0"
 _NAMES = {row.field: row.name for row in TABLE}
 _STRUCK = {
     Effect.CRASH: ("batch", "batches"),
@@ -43,6 +45,7 @@ def as_json(forecast: Forecast, effective: Effective) -> str:
         "settings": {name: {"value": value, "source": source} for name, value, source in _in_force(effective)},
         "load": asdict(load),
         "max_deliver": {"value": forecast.max_deliver, "assumed": load.max_deliver is None},
+        "budget": forecast.budget,
         "faults": [_plain(each) for each in forecast.faults],
         "calls": asdict(forecast.calls),
         "held": load.held,
@@ -52,6 +55,7 @@ def as_json(forecast: Forecast, effective: Effective) -> str:
         "enough_deliveries": forecast.enough_deliveries,
         "least_seconds": forecast.least_seconds,
         "nothing_fires": forecast.nothing_fires,
+        "unforeseen": list(unforeseen(forecast.settings)),
         "warnings": warnings(forecast),
     }
     return json.dumps(told, indent=1)
@@ -64,6 +68,7 @@ def rows(forecast: Forecast, effective: Effective) -> list[tuple[str, str]]:
         ("job", _job(forecast)),
         *_labelled("service", _service(forecast)),
         *_labelled("faults", [*_faults(forecast), _nothing(forecast)]),
+        *_labelled("not in it", list(unforeseen(forecast.settings))),
         ("held", _held(forecast)),
         *_labelled("lost", _lost(forecast)),
         *_labelled("time", _time(forecast)),
@@ -110,7 +115,8 @@ def _service(forecast: Forecast) -> list[str]:
     load, times = forecast.load, _counted(forecast.max_deliver, "time", "times")
     after = "ack_wait, which is not known" if load.ack_wait is None else f"{_seconds(load.ack_wait)} (ack_wait)"
     source = "assumed, max_deliver is not known" if load.max_deliver is None else "max_deliver"
-    return [f"an unanswered task comes back after {after}", f"a task is handed out {times} at most ({source})"]
+    spared = "; no fault takes the last" if forecast.budget else f"; faults take the last as well ({_NO_BUDGET})"
+    return [f"an unanswered task comes back after {after}", f"a task is handed out {times} at most ({source}){spared}"]
 
 
 def _faults(forecast: Forecast) -> list[str]:
@@ -139,9 +145,12 @@ def _named(forecast: Forecast, each: Expectation) -> str:
 
 
 def _nothing(forecast: Forecast) -> str:
+    """Say how likely it is that nothing strikes; of what is not foreseen that is not known."""
+    elsewhere = strikes_unforeseen(forecast.settings)
     if not forecast.faults:
-        return "none can strike"
-    return f"{_percent(forecast.nothing_fires)} chance that nothing strikes at all{_unless_named(forecast)}"
+        return "none by a rate around a batch, at a call or at an image" if elsewhere else "none can strike"
+    of_these = "none of these strikes" if elsewhere else "nothing strikes at all"
+    return f"{_percent(forecast.nothing_fires)} chance that {of_these}{_unless_named(forecast)}"
 
 
 def _held(forecast: Forecast) -> str:
@@ -152,11 +161,16 @@ def _held(forecast: Forecast) -> str:
 
 
 def _lost(forecast: Forecast) -> list[str]:
+    if forecast.unanswered < NEGLIGIBLE and strikes_unforeseen(forecast.settings):
+        return ["nothing by what is foreseen here"]
     if forecast.unanswered < NEGLIGIBLE:
         return ["nothing: every task is answered the first time it is handed out"]
+    left = f"{_amount(forecast.unanswered)} times a task is handed out and not answered"
+    if forecast.budget:
+        return [left, f"none for good by our own faults: none takes a task's last delivery, unless {_NO_BUDGET}"]
     never = f"{_amount(forecast.exhausted)} of {_counted(forecast.load.images, 'task is', 'tasks are')} never answered"
     return [
-        f"{_amount(forecast.unanswered)} times a task is handed out and not answered",
+        left,
         f"{never}: handed out {_counted(forecast.max_deliver, 'time', 'times')}, in vain",
     ]
 
@@ -173,8 +187,12 @@ def _time(forecast: Forecast) -> list[str]:
 
 def _about_nothing(forecast: Forecast) -> Iterator[str]:
     settings = forecast.settings
+    if settings.dry_run:
+        yield f"{_NAMES['dry_run']}: nothing is touched; what would strike is only written down"
     if settings.max_faults == 0:
         yield f"no fault can strike: {_NAMES['max_faults']}=0"
+    elif strikes_unforeseen(settings):
+        pass  # nobody knows how often
     elif not forecast.faults:
         yield "no fault can strike: no rate is set and no image is named; choose a profile"
     elif forecast.nothing_fires > WARNED_IF_NOTHING:
@@ -182,16 +200,18 @@ def _about_nothing(forecast: Forecast) -> Iterator[str]:
             f"{_percent(forecast.nothing_fires)} chance that nothing strikes at all{_unless_named(forecast)}, "
             "and that the run shows nothing: give it more images, or raise the rates"
         )
-    if settings.network_error_rate >= 1:
+    if settings.network_error_rate >= 1 and settings.max_faults != 0:
         yield f"{_NAMES['network_error_rate']}=1: no call gets through, and no task is handed out at all"
 
 
 def _about_rarity(forecast: Forecast) -> Iterator[str]:
-    rare = [each for each in forecast.faults if each.trigger is Trigger.RATE and each.expected < 1]
+    by_rule = {term.harm.effect for rule in forecast.settings.rules for term in rule.terms if term.harm is not None}
+    rates = [each for each in forecast.faults if each.trigger is Trigger.RATE and each.effect not in by_rule]
+    rare = [each for each in rates if each.expected < 1]
     if rare:
         told = ", ".join(f"{each.effect.value} ({_amount(each.expected)})" for each in rare)
-        rates = ", ".join(_NAMES[RATE_FIELDS[each.effect]] for each in rare)
-        yield f"less than one expected: {told}; what does not strike is not tested: raise {rates}, or give more images"
+        names = ", ".join(_NAMES[RATE_FIELDS[each.effect]] for each in rare)
+        yield f"less than one expected: {told}; what does not strike is not tested: raise {names}, or give more images"
 
 
 def _about_exhaustion(forecast: Forecast) -> Iterator[str]:
@@ -216,6 +236,12 @@ def _about_ack_wait(forecast: Forecast) -> Iterator[str]:
 
 
 def _about_limits(forecast: Forecast) -> Iterator[str]:
+    spared = {Effect.CRASH, Effect.TRANSIENT, Effect.NETWORK} & {each.effect for each in forecast.faults}
+    if forecast.budget and forecast.max_deliver == 1 and spared:
+        yield (
+            "a task's first delivery is its last, and no fault takes that: no crash, no transient error and no failed "
+            f"post strikes; raise max_deliver, or let them: {_NO_BUDGET}"
+        )
     crashes = sum(each.expected for each in forecast.faults if each.effect is Effect.CRASH)
     if crashes > forecast.load.max_restarts:
         times = _counted(forecast.load.max_restarts, "time", "times")

@@ -128,7 +128,7 @@ class Duration:
         if not self.ack_waits:
             return self.seconds
         if ack_wait is None:
-            raise ValueError(f"{self} needs AMI_TEST_ACK_WAIT")
+            raise ValueError(f"{self} needs AMI_TEST_ACK_WAIT, the service's ack_wait in seconds")
         seconds = self.ack_waits * ack_wait
         if seconds > LONGEST:
             raise ValueError(f"{self} is {seconds:g} s with an ack_wait of {ack_wait:g} s: at most {LONGEST:g} s")
@@ -262,7 +262,7 @@ class Rule:
 
     @property
     def points(self) -> frozenset[Point]:
-        """The points at which it may crash; empty if none was named, and all are meant."""
+        """The points at which it may crash; empty if none was named: those of AMI_TEST_CRASH_POINTS are meant."""
         return self.match.points
 
     @property

@@ -83,7 +83,7 @@ def weigh(trial: Trial, verdict: Verdict) -> tuple[str, str]:
     failures = verdict.failures
     if trial.is_healthy:
         unsure = [f for f in verdict.findings if f.status is Status.UNKNOWN and f.check.is_safety]
-        wrong = [*failures, *unsure]
+        wrong = [one for one in (*failures, *unsure) if one.check.slug not in trial.allowed]
         if wrong:
             return f"{wrong[0].check.slug} says {wrong[0].status.value}", wrong[0].text
         return "", verdict.finding("no-task-lost").text

@@ -10,7 +10,7 @@ from enum import Enum
 
 from ami_fault_site.faults import LOOP_SITES, POINTS_AT, Layer, Mode, Point, Role
 from ami_fault_site.grammar import parse_rules
-from ami_fault_site.rules import HarmTemplate, Rule
+from ami_fault_site.rules import CRASH, HarmTemplate, Rule
 from ami_fault_site.values import (
     one_of,
     read_bool,
@@ -368,6 +368,13 @@ def _impossible(read: Mapping[str, object], given: Mapping[str, str]) -> list[st
             f"AMI_TEST_CRASH_PROCESS='loader': a loader passes after-fetch and downloading only, not {points} "
             "(AMI_TEST_CRASH_POINTS)"
         )
+    problems += [
+        f"AMI_TEST_RULES: {rule}: a loader passes after-fetch and downloading only: name one, as point=downloading"
+        for rule in settings.rules
+        if rule.site == CRASH
+        and rule.match.roles == {Role.LOADER}
+        and not LOADER_POINTS & (rule.points or set(settings.crash_points))
+    ]
     start, stop = settings.start_after, settings.stop_after
     if start is not None and stop is not None and start >= stop:
         problems.append(f"AMI_TEST_START_AFTER={start:g} and AMI_TEST_STOP_AFTER={stop:g}: it stops before it starts")
@@ -387,4 +394,4 @@ def _unresolved(settings: Settings) -> list[str]:
             harm.harm(settings.ack_wait)
         except ValueError as error:
             problems.append(f"{name}: {written}: {error}")
-    return problems
+    return list(dict.fromkeys(problems))  # several terms of a rule may need the same

@@ -25,6 +25,7 @@ _UNARMED_TICK = 0.02  # a call without the hook may be over soon
 IDLE_UNKNOWN = 330.0
 """Seconds without a lease or an answer after which a run is idle if ack_wait is not known: the longest ack_wait seen
 in use (300 s) and the time to hand out again."""
+_BEYOND_ACK_WAIT = 2.0  # s that a worker may hang once what it holds is handed out again
 _SEALED_AT_ONCE = 200  # files in one event
 _FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -78,6 +79,7 @@ class Supervisor:
         self._told: dict[int, str] = {}
         self._stop_signal = 0
         self._max_deliver_known = False
+        self._hangs_since: float | None = None
         parts = urlsplit(target.base_url)
         self._endpoints = endpoints(target.hostname, parts.port or (443 if parts.scheme == "https" else 80))
         self._current: Incarnation | None = None
@@ -160,7 +162,20 @@ class Supervisor:
                 return outcome
             if self._speaks_unarmed(life, number):
                 return Outcome.NOT_ARMED
+            self._end_if_hung(life, number)
         return None
+
+    def _end_if_hung(self, life: Incarnation, number: int) -> None:
+        """End a worker that one of our faults keeps waiting for ever, as a watchdog would, once its tasks are back."""
+        if not self.history.life(number).hung:
+            self._hangs_since = None
+            return
+        now, patience = time.monotonic(), _BEYOND_ACK_WAIT + (self._ack_wait() or IDLE_UNKNOWN)
+        if self._hangs_since is None:
+            self._hangs_since = now
+            self._display.line(f"incarnation {number} hangs by an injected fault; it is ended after {patience:g} s")
+        elif now - self._hangs_since >= patience:
+            life.end_group(((signal.SIGKILL, 5.0),))
 
     def _pause(self, seconds: float) -> Outcome | None:
         deadline = time.monotonic() + seconds
@@ -206,7 +221,7 @@ class Supervisor:
         record = self.history.life(number)
         code = life.process.returncode
         refused = record.refused or (code == SETTINGS_EXIT_CODE and not record.armed)
-        kind = kind_of(outcome, record.crashed, refused)
+        kind = kind_of(outcome, record.crashed or record.hung, refused)
         shown = last_words if kind is ExitKind.ORGANIC or not record.armed else []
         seconds = round(time.monotonic() - life.started, 3)
         seen = {"incarnation": number, "code": code, "kind": kind.value, "seconds": seconds, "last_words": shown}
@@ -297,8 +312,11 @@ class Supervisor:
     def _idle_after(self) -> float:
         if self._options.idle_after is not None:
             return self._options.idle_after
-        known = self._options.ack_wait or self._watch.consumer().get("ack_wait")
+        known = self._ack_wait()
         return 2 * known if known else IDLE_UNKNOWN
+
+    def _ack_wait(self) -> float | None:
+        return self._options.ack_wait or self._watch.consumer().get("ack_wait")
 
     def _status(self, job: int) -> str:
         detail = self._watch.details().get(job)

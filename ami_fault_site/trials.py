@@ -14,6 +14,8 @@ _CRASHES = {"AMI_TEST_WORKER_CRASH_RATE": "0.6", "AMI_TEST_MAX_FAULTS": "2"}
 _MISSING = {"AMI_TEST_IMAGE_404_RATE": "0.3"}
 _UNTIL_IDLE = ("--until", "idle", "--idle-after")
 _PASSING = {"AMI_TEST_TRANSIENT_ERROR_RATE": "0.6", "AMI_TEST_MAX_FAULTS": "2"}
+_UNSTEADY = {"AMI_TEST_NETWORK_LAYER": "attempt", "AMI_TEST_RULES": "image.get: 60%status(503)"}
+_CROWDED = {"AMI_TEST_NETWORK_LAYER": "attempt", "AMI_TEST_RULES": "image.get: 30%status(429, retry_after=1)"}
 _NONE = {"AMI_TEST_WORKER_CRASH_RATE": "0"}
 
 
@@ -22,7 +24,9 @@ class Trial:
     """One run of the sample worker against a sandbox.
 
     `check` is the slug of the check that must fail, and `whose` whose failure it must be; "" and None for a healthy
-    trial, in which nothing may fail. `settings` are the faults, `options` of `ami-fault run`; `timeout` in seconds.
+    trial, in which nothing may fail but the checks that are `allowed` to: what the sample worker has in common with the
+    real one is no misbehaviour of its own. `settings` are the faults, `options` of `ami-fault run`; `timeout` in
+    seconds.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Trial:
     images: int = 48
     max_deliver: int = 8
     timeout: float = 40.0
+    allowed: tuple[str, ...] = ()
 
     @property
     def is_healthy(self) -> bool:
@@ -85,7 +90,14 @@ WORKER_TRIALS = (
     _misbehaviour("transient-as-final", "transient-errors-requeued", _PASSING),
     _misbehaviour("fails-the-batch", "batch-survives-a-bad-image", _MISSING),
     _misbehaviour("swallows-errors", "permanent-errors-reported", _MISSING),
+    _misbehaviour("never-retries", "transient-errors-retried", _UNSTEADY),
+    _misbehaviour("retries-at-once", "backoff-grows", _UNSTEADY),
+    _misbehaviour("ignores-retry-after", "retry-after-honoured", _CROWDED),
 )
+
+# Where a loader dies, the sample worker fails an innocent batch for good, as the real one does.
+_FAILS_THE_INNOCENT = ("transient-errors-requeued",)
+_DEATHS = ("loader-deaths", "everything")
 
 HEALTHY_TRIALS = (
     Trial("healthy without faults"),
@@ -94,6 +106,25 @@ HEALTHY_TRIALS = (
     Trial("healthy medium, two jobs", settings={"AMI_TEST_PROFILE": "medium"}, options=("--jobs", "2")),
     Trial("healthy network", settings={"AMI_TEST_NETWORK_ERROR_RATE": "0.3", "AMI_TEST_MAX_FAULTS": "12"}),
     Trial("healthy images", settings={"AMI_TEST_PROFILE": "images"}),
+    *(
+        Trial(
+            f"healthy {profile}",
+            settings={"AMI_TEST_PROFILE": profile},
+            timeout=90.0,
+            allowed=_FAILS_THE_INNOCENT if profile in _DEATHS else (),
+        )
+        for profile in (
+            "lost-answers",
+            "lost-leases",
+            "loader-deaths",
+            "slow-worker",
+            "rate-limited",
+            "flaky-images",
+            "poison-image",
+            "blackout",
+            "everything",
+        )
+    ),
 )
 
 TRIALS = (*SERVICE_TRIALS, *WORKER_TRIALS, *HEALTHY_TRIALS)

@@ -101,10 +101,20 @@ class Process:
         self.book("answer", at + 0.1, **about, **said)
 
     def image(
-        self, at: float, job: int, sequence: int, *, status: int = 200, error: str = "", struck: bool = False
+        self,
+        at: float,
+        job: int,
+        sequence: int,
+        *,
+        status: int = 200,
+        error: str = "",
+        struck: bool = False,
+        call: int = 0,
+        delivery: int = 1,
     ) -> None:
         about = {"job": job, "status": status, "error": error, "image": str(sequence), "name": f"{sequence}.jpg"}
-        self.book("image", at, **about, struck=struck, task=[sequence, 1, sequence, PUBLISHED + sequence])
+        row = [sequence, delivery, sequence, PUBLISHED + sequence]
+        self.book("image", at, **about, struck=struck, task=row, call=call)
 
     def open(self, at: float, sequence: int, *, error: str = "", struck: bool = False) -> None:
         self.book("open", at, image=str(sequence), error=error, struck=struck, draw=None, eligible=[])
@@ -124,13 +134,85 @@ class Process:
         image: str = "",
         kind: str = "",
         counted: bool = True,
+        site: str = "",
+        **more: object,
     ) -> None:
-        """Book a fault that is about to strike."""
+        """Book a fault that is about to strike; `more` are fields that older ledgers have not."""
         tasks = [self.books.row(job or 0, s, d) for s, d in rows]
         sites = {Effect.IMAGE_404: "image", Effect.CORRUPT: "open", Effect.NETWORK: "result"}
-        told = {"site": sites.get(effect, "batch"), "kind": kind, "phase": "before", "counted": counted}
+        told = {"site": site or sites.get(effect, "batch"), "kind": kind, "phase": "before", "counted": counted}
         about = {"job": job, "stream": f"job_{job}", "image": image, "subject": image, "tasks": tasks, "why": ""}
-        self.book("fault", at, effect=effect.value, **told, **about)
+        self.book("fault", at, effect=effect.value, **{**told, **about, **more})
+
+    def crash(
+        self, at: float, mode: str = "exit", *, role: str = "main", job: int | None = None, **more: object
+    ) -> None:
+        """Book a crash that is about to strike, or a hang."""
+        self.strike(at, Effect.CRASH, job, kind=mode, role=role, **more)  # type: ignore[arg-type]
+
+    def attempt(
+        self,
+        at: float,
+        site: str,
+        call: int,
+        *,
+        status: int = 200,
+        error: str = "",
+        kind: str = "",
+        retry_after: float | None = None,
+        seconds: float = 0.0,
+        job: int | None = None,
+        sequence: int = 0,
+        phase: str = "before",
+    ) -> None:
+        """Book the end of an attempt at a call; with a kind, a fault of ours has struck it."""
+        image = str(sequence) if sequence else ""
+        if kind:
+            self.strike(
+                at - seconds,
+                Effect.NETWORK,
+                job,
+                image=image,
+                kind=kind,
+                site=site,
+                call=call,
+                phase=phase,
+                trigger="rule",
+            )
+        row = [sequence, 1] if sequence else []
+        told = {"call": call, "site": site, "job": job, "image": image, "task": row, "number": 1, "status": status}
+        how = {"error": error, "struck": bool(kind), "kind": kind, "retry_after": retry_after, "seconds": seconds}
+        self.book("try", at, **told, **how, draw=None, eligible=[])
+
+    def lose_tasks(self, at: float, job: int, *rows: tuple[int, int], then: tuple[tuple[int, int], ...] = ()) -> None:
+        """Ask for tasks, of which a fault keeps these from the worker; `then` are those that it is given."""
+        number = self._call("tasks", at - 0.05, job)
+        lost, given = ([[*self.books.row(job, s, d), 0, str(s), f"{s}.jpg"] for s, d in some] for some in (rows, then))
+        about = {"call": number, "job": job, "status": 200}
+        self.book("lost", at, site="tasks", stream=f"job_{job}", leases=lost, **about)
+        if given:
+            self.book("leases", at, **about, seconds=0.05, struck=False, stream=f"job_{job}", leases=given)
+        else:
+            self.book("no-answer", at, **about, seconds=0.05, struck=True, error="ReadTimeout")
+
+    def lose_answer(
+        self,
+        at: float,
+        job: int,
+        *rows: tuple[int, int],
+        accepted: bool = True,
+        closes: bool = True,
+        failed: tuple[int, ...] = (),
+    ) -> None:
+        """Post answers that the service gets, and of which a fault keeps the worker from hearing."""
+        tasks = [self.books.row(job, s, d) for s, d in rows]
+        number = self._call("result", at, job, stream=f"job_{job}", tasks=tasks, failed=list(failed))
+        about = {"call": number, "job": job, "status": 200 if accepted else 500, "stream": f"job_{job}", "tasks": tasks}
+        self.book("lost", at + 0.1, site="result", accepted=accepted, **about)
+        if closes:
+            errors = [[s, "failed to load image"] for s in failed]
+            said = {"outcome": "unheard", "error": "ReadTimeout", "errors": errors, "images": [str(s) for s, _ in rows]}
+            self.book("answer", at + 0.1, **{**about, "status": 0}, **said, seconds=0.1, struck=True)
 
     def end(self, at: float) -> None:
         self.book("end", at, events=len(self.events) + 1)

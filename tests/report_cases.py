@@ -150,3 +150,13 @@ def shown(made: Report, verbose: bool = False, width: int = 120, colours: bool =
     )  # fmt: skip
     report.to_terminal(made, console, verbose=verbose)
     return stream.getvalue()
+
+
+def dry_case() -> Case:
+    """Return the short run as it is if nothing was touched."""
+    run = short_run()
+    for process in run.books.processes:
+        process.events[:] = [one for one in process.events if one.kind != "fault"]
+    for effect in (Effect.CRASH, Effect.IMAGE_404, Effect.CRASH):
+        run.second.book("dry", 9.5, effect=effect.value, kind="exit")
+    return run.books.case(facts(ENDED, settings=replace(SETTINGS, dry_run=True)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ class Service:
 
 
 @contextmanager
-def service() -> Iterator[Service]:
+def service(tls: ssl.SSLContext | None = None) -> Iterator[Service]:
     """Serve on a port of the kernel's choice until the block ends."""
     stage = Service()
 
@@ -117,9 +118,12 @@ def service() -> Iterator[Service]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if tls is not None:
+        # The handshake is its thread's, which may fail alone.
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    stage.url = f"http://127.0.0.1:{server.server_port}"
+    stage.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
     try:
         yield stage
     finally:

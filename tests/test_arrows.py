@@ -20,25 +20,27 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("syntax",),  # of one rule
     ("grammar",),  # of all
     ("values",),
-    ("settings",),
+    ("settings", "load"),
+    ("unforeseen",),  # of what is set
     ("antenna", "redaction", "plan", "forecast", "hosts", "banner", "deaths", "endings"),
     ("profiles", "ledger", "runfolder", "target", "connections", "guardian", "joblog", "holdings", "injected"),
     ("budget",),
     ("outlook",),  # a forecast in words
     ("history.records",),  # of events, which are the ledger's
-    ("history.files",),
+    ("history.files", "history.attempts"),
     ("history.kept",),
+    ("history.struck",),
     ("history.fold",),
     ("history",),
     ("verdict.terms", "verdict.facts"),
     ("verdict.lives",),
-    ("verdict.ends", "verdict.streams"),
+    ("verdict.ends", "verdict.streams", "verdict.spoilt"),
     ("verdict.accounts",),
     ("verdict.fates",),
     ("verdict.case",),
     (
         "verdict.crashes", "verdict.losses", "verdict.deliveries", "verdict.network", "verdict.images", "verdict.work",
-        "verdict.counts", "verdict.jobs", "verdict.calm",
+        "verdict.counts", "verdict.jobs", "verdict.calm", "verdict.retries",
     ),
     ("verdict",),
     ("runs", "trials"),
@@ -65,6 +67,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("doctor",),  # looks at the hooks
     ("startup", "cli.speaking"),
     ("cli.sandboxing", "cli.verdicts", "cli.looking", "cli.trying"),
+    ("cli.options",),
     ("cli.running", "cli.judging"),
     ("cli",),
     ("__main__", "site.sitecustomize"),  # doorways of the two roots
@@ -78,7 +81,7 @@ HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 PURE = (
     "faults", "rules", "syntax", "grammar", "values", "settings", "hosts", "plan", "antenna", "redaction", "forecast",
-    "outlook", "joblog", "trials", "endings",
+    "load", "unforeseen", "outlook", "joblog", "trials", "endings",
     *(name for name in HEIGHT if name.partition(".")[0] in ("history", "verdict")),
 )  # fmt: skip
 IMPURE = {

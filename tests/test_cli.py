@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from ami_fault_site import __version__
+from ami_fault_site import __version__, profiles
 from ami_fault_site.cli import main
 from tests import stage
 
 URL, TOKEN, NAME = "AMI_ANTENNA_API_BASE_URL", "AMI_ANTENNA_API_AUTH_TOKEN", "AMI_ANTENNA_SERVICE_NAME"
 NO_SCENARIO = (
     "ami-fault: no scenario chosen: --profile or AMI_TEST_PROFILE takes one of "
-    "crashes, heavy, images, light, medium, network, transient, or a path\n"
+    f"{', '.join(profiles.available())}, or a path\n"
 )
 
 
@@ -241,7 +241,8 @@ def test_the_doctor_finds_what_is_wrong(capsys: pytest.CaptureFixture[str], monk
     assert main(["doctor"]) == 78
     out = capsys.readouterr().out
     assert "BAD   task loop: AMI_TEST_TASK_LOOP='no.such:loop': there is no such function\n" in out
-    assert "BAD   target: antenna.insectai.org (environment) is protected" in out
+    protected = "antenna.insectai.org is a protected host (AMI_TEST_PROTECTED_HOSTS=antenna.insectai.org): never tested"
+    assert f"BAD   target: antenna.insectai.org (environment): {protected}\n" in out
     monkeypatch.setenv("AMI_TEST_JOBS", "one")
     assert main(["doctor"]) == 78
     out = capsys.readouterr().out

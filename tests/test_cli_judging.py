@@ -222,7 +222,7 @@ def test_plan_says_what_to_expect_with_every_setting_and_its_source(capsys: pyte
     out = capsys.readouterr().out
     assert "AMI_TEST_ACK_WAIT              = 8.0  (command line)\n" in out
     assert "AMI_TEST_WORKER_CRASH_RATE     = 0.15  (heavy.env:2)\n" in out
-    assert "warning: our own faults use up the 2 deliveries (assumed)" in out
+    assert "none for good by our own faults: none takes a task's last delivery, unless AMI_TEST_MAX_DELIVER=0" in out
     assert main([*argv, "--json"]) == 0
     assert told(capsys)["held"]
 

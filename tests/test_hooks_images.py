@@ -13,7 +13,8 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from ami_fault_site.antenna import Lease, parse_reply_subject
-from ami_fault_site.faults import DAMAGE_KINDS
+from ami_fault_site.faults import DAMAGE_KINDS, SUBTLE_DAMAGE_KINDS
+from ami_fault_site.grammar import parse_rules
 from ami_fault_site.hooks import images
 from ami_fault_site.injector import Injector
 from tests.stage import events, injector, jpeg, reply_subject
@@ -171,3 +172,77 @@ def test_the_images_of_other_jobs_are_left_alone_when_jobs_are_named(tmp_path: P
         tie(one)
         Image.open(io.BytesIO(jpeg())).close()
         assert events(one.run, "fault") == []
+
+
+# --- damage that opening does not show
+
+
+SUBTLE = [(kind, fmt) for kind in SUBTLE_DAMAGE_KINDS for fmt in ("JPEG", "PNG", "GIF", "BMP", "WEBP")]
+SUBTLE.remove(("truncated", "WEBP"))  # PIL decodes a WebP as a whole: a part of it is no image to it
+
+
+@pytest.mark.parametrize(("kind", "fmt"), SUBTLE)
+def test_subtle_damage_can_be_opened_and_is_one_all_the_same(kind: str, fmt: str) -> None:
+    stream = io.BytesIO()
+    Image.effect_noise((64, 48), 60).convert("RGB").save(stream, fmt)
+    with images.open_damaged(ORIGINAL, kind, (stream,), {}) as picture:  # type: ignore[attr-defined]
+        assert picture.format == fmt
+        assert picture.size == ((32, 24) if kind == "wrong-size" else (64, 48))
+        if kind == "truncated":
+            with pytest.raises((OSError, SyntaxError, ValueError)):
+                picture.load()
+        else:
+            picture.load()
+
+
+@pytest.mark.parametrize("kind", SUBTLE_DAMAGE_KINDS)
+def test_subtle_damage_is_booked_as_struck_without_an_error(tmp_path: Path, kind: str) -> None:
+    with hooked(tmp_path, rules=parse_rules(f"image.open: {kind}")) as one:
+        tie(one)
+        Image.open(io.BytesIO(jpeg())).close()
+        fault, opened = events(one.run, "fault", "open")
+    assert (fault.text("effect"), fault.text("kind"), fault.text("phase")) == ("corrupt-image", kind, "before")
+    assert (opened.text("error"), opened.data["struck"]) == ("", True)
+
+
+@pytest.mark.parametrize("size", [1, 2, 600, 1024, 1025, 5000])
+def test_half_of_an_image_is_left_but_never_less_than_its_head_nor_the_whole(size: int) -> None:
+    left = images.damage(bytes(size), "truncated")
+    assert len(left) == max(size // 2, min(size - 1, 1024))
+    assert len(left) < size
+
+
+def test_the_callers_object_can_be_read_again_after_subtle_damage() -> None:
+    whole = jpeg((64, 48))
+    stream = io.BytesIO(whole)
+    with images.open_damaged(ORIGINAL, "wrong-size", (stream,), {}) as picture:  # type: ignore[attr-defined]
+        assert picture.size == (32, 24)
+    assert not stream.closed
+    with ORIGINAL(stream) as picture:
+        assert picture.size == (64, 48)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all", jpeg()[:12]], ids=["empty", "text", "cut"])
+def test_what_cannot_be_made_smaller_is_opened_as_it_is(content: bytes) -> None:
+    with pytest.raises(OSError, match=r".") as real:
+        ORIGINAL(io.BytesIO(content))
+    with pytest.raises(OSError, match=r".") as injected:
+        images.open_damaged(ORIGINAL, "wrong-size", (io.BytesIO(content),), {})
+    assert type(injected.value) is type(real.value)
+
+
+def test_a_picture_of_one_pixel_has_no_smaller_one() -> None:
+    with images.open_damaged(ORIGINAL, "wrong-size", (io.BytesIO(jpeg((1, 1))),), {}) as picture:  # type: ignore[attr-defined]
+        assert picture.size == (1, 1)
+
+
+@pytest.mark.parametrize("opened", [str, lambda path: str(path).encode(), Path], ids=["str", "bytes", "Path"])
+def test_an_image_that_is_opened_by_its_path_is_called_as_pil_calls_it(
+    tmp_path: Path, opened: Callable[[Path], Any]
+) -> None:
+    path = tmp_path / "moth.jpg"
+    path.write_bytes(jpeg())
+    with ORIGINAL(opened(path)) as real:
+        named = real.filename
+    with images.open_damaged(ORIGINAL, "truncated", (opened(path),), {}) as injected:  # type: ignore[attr-defined]
+        assert injected.filename == named

@@ -29,14 +29,14 @@ def parsed(*script: Step) -> http.client.HTTPResponse:
 def test_an_answer_is_kept_with_its_body_and_played_again_whole(sent: bytes) -> None:
     answer = record(parsed(sent))
     assert (answer.status_code, answer.raw, answer.content, answer.lost) == (200, b"0123456789", b"0123456789", None)
-    again = record(parsed(*recording.whole(answer)))
+    again = record(parsed(*recording.whole(answer, None)))
     assert (again.raw, again.chunked, again.reason) == (answer.raw, answer.chunked, answer.reason)
 
 
 def test_headers_come_again_in_order_but_those_between_two_hops() -> None:
     answer = record(parsed(PLAIN))
     assert answer.head == b"HTTP/1.1 200 Fine\r\nX-A: 1\r\nX-A: 2\r\nContent-Length: 10\r\nConnection: close\r\n\r\n"
-    with parsed(*recording.whole(answer)) as response:
+    with parsed(*recording.whole(answer, None)) as response:
         assert response.will_close
 
 
@@ -78,14 +78,20 @@ def test_what_really_went_wrong_on_the_way_is_kept_and_goes_wrong_again() -> Non
     reset = ConnectionResetError(104, "Connection reset by peer")
     answer = record(parsed(PLAIN[:-4], reset))
     assert answer.lost is reset
-    assert record(parsed(*recording.whole(answer))).lost is reset
+    assert repr(record(parsed(*recording.whole(answer, answer.failure_on_the_wire))).lost) == repr(reset)
 
 
-def test_what_urllib3_made_of_a_failure_goes_wrong_again_as_the_socket_did() -> None:
+def test_what_the_socket_met_stands_behind_what_urllib3_made_of_it_and_has_no_past() -> None:
     lost = ReadTimeoutError(None, "/", "Read timed out.")  # type: ignore[arg-type]
     lost.__context__ = TimeoutError("timed out")
-    steps = recording.whole(Answer(200, "OK", 11, (("Content-Length", "9"),), b"abc", False, lost))
-    assert steps[1:] == [b"abc", lost.__context__]
+    lost.__context__.__context__ = TypeError("urllib3 was busy with this")
+    failure = Answer(200, "OK", 11, (), b"abc", False, lost).failure_on_the_wire
+    assert (repr(failure), getattr(failure, "__context__", "")) == ("TimeoutError('timed out')", None)
+
+
+def test_a_stream_that_ended_too_early_only_ends_again() -> None:
+    answer = Answer(200, "OK", 11, (("Content-Length", "9"),), b"abc", False, http.client.IncompleteRead(b"abc", 6))
+    assert (answer.failure_on_the_wire, recording.whole(answer, None)[1:]) == (None, [b"abc"])
 
 
 def test_the_kept_answer_is_closed() -> None:

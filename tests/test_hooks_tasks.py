@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from textwrap import dedent
+from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
 
 from ami_fault_site.faults import InjectedTransientError
+from ami_fault_site.grammar import parse_rules
 from ami_fault_site.hooks import tasks
 from ami_fault_site.hooks.patch import Hook
+from ami_fault_site.injector import Injector
 from tests.stage import events, injector, reply_subject
 
 
@@ -131,3 +138,173 @@ def test_a_second_loop_is_not_hooked_inside_the_first(tmp_path: Path) -> None:
     one = injector(tmp_path)
     assert tasks.install(worker("first"), ("_process_batch",), one) is not None
     assert tasks.install(worker("second"), ("_process_batch",), one) is None
+
+
+# --- in the midst of a batch
+
+WITH_CALLS = """
+seen = []
+def step(name):
+    seen.append(name)
+    return name
+def _process_batch(batch):
+    seen.append("begun")
+    step("one")
+    step("two")
+    return "result"
+"""
+WITHOUT_CALLS = """
+seen = []
+def _process_batch(batch):
+    seen[:] = ["begun", "one", "two"]
+    return "result"
+"""
+ROOT = Path(__file__).parent.parent
+
+
+@contextmanager
+def profiled(profile: Any) -> Iterator[None]:
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+
+
+def in_batch(folder: Path, source: str, terms: str = "1*sysexit", **values: Any) -> tuple[ModuleType, Injector]:
+    """Return a worker whose loop is this, and is struck so in the midst of its batches."""
+    module = ModuleType("my_worker")
+    exec(source, module.__dict__)
+    one = injector(folder, rules=parse_rules(f"crash[point=in-batch]: {terms}"), max_deliver=0, **values)
+    assert tasks.install(module, ("_process_batch",), one) is not None
+    return module, one
+
+
+def test_a_batch_is_struck_at_its_first_call_with_what_came_before_done(tmp_path: Path) -> None:
+    module, one = in_batch(tmp_path, WITH_CALLS)
+    with pytest.raises(SystemExit, match=r"^86$"):
+        module._process_batch(batch(1, 2))
+    assert vars(module)["seen"] == ["begun"]
+    assert [event.kind for event in events(one.run)] == ["start", "batch", "fault", "batch-end"]
+    assert [event.text("phase") for event in events(one.run, "fault")] == ["during"]
+    assert [event.text("error") for event in events(one.run, "batch-end")] == ["SystemExit"]
+
+
+def test_a_batch_that_calls_nothing_is_struck_at_its_end_before_it_is_over(tmp_path: Path) -> None:
+    module, one = in_batch(tmp_path, WITHOUT_CALLS)
+    with pytest.raises(SystemExit, match=r"^86$"):
+        module._process_batch(batch(1, 2))
+    assert vars(module)["seen"] == ["begun", "one", "two"]
+    assert [event.kind for event in events(one.run)] == ["start", "batch", "fault", "batch-end"]
+
+
+@pytest.mark.parametrize("source", [WITH_CALLS, WITHOUT_CALLS], ids=["with calls", "without calls"])
+def test_a_strike_that_is_withheld_lets_the_batch_be_worked_off_and_is_withheld_once(
+    tmp_path: Path, source: str
+) -> None:
+    module, one = in_batch(tmp_path, source, max_faults=0)
+    assert module._process_batch(batch(1, 2)) == "result"
+    assert vars(module)["seen"] == ["begun", "one", "two"]
+    assert [event.kind for event in events(one.run)] == ["start", "batch", "withheld", "batch-end"]
+    assert sys.getprofile() is None
+
+
+@pytest.mark.parametrize("source", [WITH_CALLS, WITHOUT_CALLS], ids=["with calls", "without calls"])
+@pytest.mark.parametrize("max_faults", [0, None], ids=["withheld", "struck"])
+def test_a_profile_function_sees_all_that_the_batch_does_and_is_there_afterwards(
+    tmp_path: Path, source: str, max_faults: int | None
+) -> None:
+    module, _ = in_batch(tmp_path, source, max_faults=max_faults)
+    names: list[str] = []
+
+    def profile(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_globals is vars(module):
+            names.append(frame.f_code.co_name)
+
+    with profiled(profile):
+        try:
+            module._process_batch(batch(1, 2))
+        except SystemExit:
+            names.append("struck")
+        assert sys.getprofile() is profile
+    inner = [] if source is WITHOUT_CALLS else ["step"] if max_faults is None else ["step", "step"]
+    assert names == ["_process_batch", *inner, *(["struck"] if max_faults is None else [])]
+
+
+def test_a_profiler_that_is_no_function_is_left_alone_and_the_batch_is_struck_at_its_end(tmp_path: Path) -> None:
+    """In an interpreter of its own: there can be one such profiler at a time, and coverage may be it."""
+    code = """
+        import cProfile, sys
+        from pathlib import Path
+        from tests.test_hooks_tasks import WITH_CALLS, batch, in_batch
+        module, one = in_batch(Path(sys.argv[1]), WITH_CALLS)
+        with cProfile.Profile() as profiler:
+            own = sys.getprofile()
+            try:
+                module._process_batch(batch(1, 2))
+            except SystemExit as left:
+                print("left with", left)
+            print(sys.getprofile() is own)
+        names = {getattr(entry.code, "co_name", "") for entry in profiler.getstats()}
+        print(module.seen, sorted(names & {"step", "_process_batch"}))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(code), str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    before_its_end = sys.version_info >= (3, 12)  # there, cProfile is not in the way
+    seen = ["begun"] if before_its_end else ["begun", "one", "two"]
+    called = ["_process_batch"] if before_its_end else ["_process_batch", "step"]
+    assert done.stdout.splitlines() == ["left with 86", "True", f"{seen} {called}"]
+
+
+def test_a_profile_function_that_the_batch_sets_stays(tmp_path: Path) -> None:
+    module, _ = in_batch(tmp_path, "import sys\ndef _process_batch(batch): sys.setprofile(batch)", max_faults=0)
+
+    def own(_frame: FrameType, _event: str, _argument: object) -> None:
+        """Look on."""
+
+    with profiled(None):
+        module._process_batch(own)
+        assert sys.getprofile() is own
+
+
+def test_an_exception_of_the_workers_own_passes_and_nothing_is_struck(tmp_path: Path) -> None:
+    module, one = in_batch(tmp_path, "def _process_batch(batch): raise KeyError('own')")
+    with pytest.raises(KeyError, match=r"^'own'$"):
+        module._process_batch(batch(1, 2))
+    assert [event.kind for event in events(one.run)] == ["start", "batch", "batch-end"]
+    assert sys.getprofile() is None
+
+
+def test_a_batch_that_is_worked_off_later_is_struck_when_its_function_returns(tmp_path: Path) -> None:
+    module, one = in_batch(tmp_path, "def _process_batch(batch): yield from batch")
+    with pytest.raises(SystemExit):
+        module._process_batch(batch(1, 2))
+    assert [event.kind for event in events(one.run)] == ["start", "batch", "fault", "batch-end"]
+
+
+@pytest.mark.parametrize("source", [WITH_CALLS, WITHOUT_CALLS], ids=["with calls", "without calls"])
+def test_a_process_dies_in_the_midst_of_a_batch_and_books_nothing_more(tmp_path: Path, source: str) -> None:
+    module, one = in_batch(tmp_path, source, "1*exit")
+    child = os.fork()
+    if child == 0:
+        module._process_batch(batch(1, 2))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 86
+    assert [event.kind for event in events(one.run)] == ["start", "batch", "fault"]
+
+
+# --- slow batches
+
+
+@pytest.mark.parametrize("phase", ["before", "after"])
+def test_a_slow_batch_takes_at_least_as_long_as_was_asked_for_and_is_worked_off(tmp_path: Path, phase: str) -> None:
+    module, one = worker(), injector(tmp_path, rules=parse_rules(f"batch: 1*delay(0.05)@{phase}"))
+    tasks.install(module, ("_process_batch",), one)
+    assert module._process_batch(batch(1, 2)) == "result"
+    assert [event.kind for event in events(one.run)] == ["start", "batch", "fault", "batch-end"]
+    fault, ended = events(one.run, "fault", "batch-end")
+    assert (fault.text("effect"), fault.text("phase"), fault.data["seconds"]) == ("slow", phase, 0.05)
+    assert float(str(ended.data["seconds"])) >= 0.05

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 import requests
+import trustme
 import urllib3
 import urllib3.connection
 from requests.adapters import HTTPAdapter
@@ -258,11 +261,26 @@ def test_an_attempt_that_never_heard_of_its_end_ends_with_the_call(tmp_path: Pat
     assert booked.told == ["begin", "NoneType"]
 
 
-def test_users_of_urllib3_alone_are_struck_like_those_of_requests(tmp_path: Path) -> None:
-    booked = Booked([Harm(Effect.NETWORK, "reset", Phase.AFTER), Harm(Effect.NETWORK, "truncated", Phase.AFTER)])
-    booked.strikes = False
+@pytest.mark.parametrize("strikes", [False, True])
+def test_users_of_urllib3_who_read_the_body_at_once_are_struck_too(tmp_path: Path, strikes: bool) -> None:
+    booked = Booked([Harm(Effect.NETWORK, "http-404", Phase.AFTER)], strikes)
     with service() as stage, hooked(tmp_path), urllib3.PoolManager() as pool, transport.striking(booked):
-        assert pool.request("GET", image(stage)).data == stage.picture
+        response = pool.request("GET", image(stage), retries=False)
+        assert (response.status, response.data == stage.picture) == ((404, False) if strikes else (200, True))
+    assert booked.answers[0].content == stage.picture
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_stall_waits_for_the_callers_read_timeout_and_not_for_that_of_connecting(
+    tmp_path: Path, phase: Phase
+) -> None:
+    began = time.monotonic()
+    booked = Booked([Harm(Effect.NETWORK, "stall", phase)])
+    with service() as stage, hooked(tmp_path), session(total=0) as one, transport.striking(booked):
+        url = image(stage)
+        with pytest.raises(requests.RequestException, match="Read timed out"):
+            one.get(url, timeout=(60, 0.1))
+    assert 0.1 <= time.monotonic() - began < 60
 
 
 def test_a_harm_that_is_granted_for_later_attempts_leaves_the_first_alone(tmp_path: Path) -> None:
@@ -271,3 +289,38 @@ def test_a_harm_that_is_granted_for_later_attempts_leaves_the_first_alone(tmp_pa
         assert one.get(image(stage)).status_code == 200
         with pytest.raises(requests.ConnectionError):
             one.get(image(stage))
+
+
+@contextmanager
+def secure(folder: Path) -> Iterator[tuple[str, requests.Session]]:
+    """A service over TLS, and a session that trusts it."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with service(context) as stage, session() as one:
+        one.mount("https://", one.get_adapter("http://"))
+        one.verify, one.trust_env = str(folder / "ca.pem"), False  # the environment may name other authorities
+        yield stage.url, one
+
+
+@pytest.mark.parametrize("is_pooled", [False, True])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        *(Harm(Effect.NETWORK, kind) for kind in (*CONNECT_KINDS, "reset", "http-503")),
+        *(Harm(Effect.NETWORK, kind, Phase.AFTER) for kind in ("closed", "http-503")),
+    ],
+    ids=lambda harm: f"{harm.kind}-{harm.phase.value}",
+)
+def test_over_tls_the_callers_own_retry_gets_over_two_broken_attempts(
+    tmp_path: Path, harm: Harm, is_pooled: bool
+) -> None:
+    booked = Booked([harm, harm])
+    with secure(tmp_path) as (url, one), hooked(tmp_path):
+        if is_pooled:
+            one.get(f"{url}/first", timeout=5)
+        with transport.striking(booked):
+            assert one.get(f"{url}/nothing", timeout=5).status_code == 404
+    assert booked.told[::2] == ["begin"] * 3
+    assert len(booked.answers) == (2 if harm.phase is Phase.AFTER else 0)

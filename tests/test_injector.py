@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
+import threading
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from ami_fault_site.banner import banner
-from ami_fault_site.faults import Call, Decision, Draw, Seam, Site
+from ami_fault_site.faults import KILLING, Call, Decision, Draw, Effect, Harm, Mode, Point, Seam, Site
 from ami_fault_site.injector import Injector
 from tests.stage import events, injector
 
@@ -87,6 +90,31 @@ def test_a_run_folder_that_is_gone_ends_injection_too(
         one.meet_host("127.0.0.1:80")
     assert capfd.readouterr().err.count("the worker goes on\n") == 1
     assert not ask(one)[1]
+
+
+@pytest.mark.parametrize("mode", [mode for mode in Mode if mode in KILLING])
+def test_a_death_is_booked_last_and_once_whatever_the_threads_of_a_process_do(tmp_path: Path, mode: Mode) -> None:
+    one = injector(tmp_path, max_deliver=0)
+    decision = Decision("asked for", Harm(Effect.CRASH, mode.value), point=Point.POSTING_UNSENT)
+
+    def book_for_ever() -> None:
+        for number in count():
+            one.book("thing", number=number)
+
+    def die() -> None:
+        one.strike(EVERY_CALL, decision)
+
+    for _ in range(10):
+        child = os.fork()
+        if child == 0:
+            faulthandler.disable()  # its words would be in nobody's way but the reader's
+            for work in (book_for_ever, die, book_for_ever, die):
+                threading.Thread(target=work).start()
+            threading.Event().wait()
+        os.waitpid(child, 0)
+        own = [event for event in events(one.run) if event.pid == child]
+        assert [event.kind for event in own].count("fault") == 1
+        assert own[-1].kind == "fault"
 
 
 def test_trouble_of_our_own_does_not_become_the_workers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

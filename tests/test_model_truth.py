@@ -14,7 +14,7 @@ from tests.test_model import CRASHES, SEEDS, booked, played
 
 FATES: Mapping[str, Callable[[], Scenario]] = {
     "done": lambda: wild(2),
-    "recovered": lambda: wild(2),
+    "recovered": lambda: Scenario(max_deliver=9, settings=CRASHES, ack_wait=3.0, timeout=90.0),
     "failed-expected": lambda: healthy(1, "images"),
     "failed-transient": lambda: misbehaving(Misbehaviour.FINAL_TRANSIENT, 1),
     "failed-organic": lambda: Scenario(broken=0.3),

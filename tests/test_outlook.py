@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ami_fault_site.forecast import Load, forecast
+from ami_fault_site.forecast import forecast
+from ami_fault_site.load import Load
 from ami_fault_site.outlook import as_json, rows, to_text, warnings
 from ami_fault_site.profiles import resolve
-from ami_fault_site.settings import PREFIX, Settings
+from ami_fault_site.settings import PREFIX, Settings, parse
 
 SMALL = Load(200, 8, workers=2, prefetch=1, seconds_an_image=0.5)
 
@@ -39,10 +40,10 @@ def test_the_outlook_tells_the_settings_then_the_expectations_then_the_warnings(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.env").write_text("# mine\nAMI_TEST_WORKER_CRASH_RATE=0.05\nAMI_TEST_CORRUPT_IMAGE_RATE=0.02\n")
-    environ = {"AMI_TEST_NETWORK_ERROR_RATE": "0.05", "AMI_TEST_ACK_WAIT": "8", "AMI_TEST_MAX_DELIVER": "2"}
+    environ = {"AMI_TEST_NETWORK_ERROR_RATE": "0.05", "AMI_TEST_ACK_WAIT": "8", "AMI_TEST_MAX_DELIVER": "0"}
     effective = resolve(environ, {"AMI_TEST_PROFILE": str(tmp_path / "mine.env")})
 
-    told = to_text(forecast(effective.settings, SMALL), effective)
+    told = to_text(forecast(effective.settings, replace(SMALL, max_deliver=2)), effective)
 
     assert told.replace(str(tmp_path), "/here") == (
         "settings  AMI_TEST_WORKER_CRASH_RATE   = 0.05  (mine.env:2)\n"
@@ -50,10 +51,11 @@ def test_the_outlook_tells_the_settings_then_the_expectations_then_the_warnings(
         "          AMI_TEST_CORRUPT_IMAGE_RATE  = 0.02  (mine.env:3)\n"
         "          AMI_TEST_PROFILE             = /here/mine.env  (command line)\n"
         "          AMI_TEST_ACK_WAIT            = 8.0  (environment)\n"
-        "          AMI_TEST_MAX_DELIVER         = 2  (environment)\n"
+        "          AMI_TEST_MAX_DELIVER         = 0  (environment)\n"
         "job       200 images in 25 batches of 8; 2 loaders, each up to 1 batch ahead\n"
         "service   an unanswered task comes back after 8 s (ack_wait)\n"
-        "          a task is handed out 2 times at most (max_deliver)\n"
+        "          a task is handed out 2 times at most (max_deliver); faults take the last as well "
+        "(AMI_TEST_MAX_DELIVER=0)\n"
         "faults    crash          0.05  1.4  expected in 27 batches,     26 %  chance of none\n"
         "          network-error  0.05  3.1  expected in 62 API calls,  5.3 %  chance of none\n"
         "          corrupt-image  0.02    4  expected in 200 images,    1.8 %  chance of none\n"
@@ -76,13 +78,13 @@ def test_what_is_not_known_is_said_to_be_not_known() -> None:
     assert part("job", load) == ["200 images in 9 batches of 24; 4 loaders, each up to 4 batches ahead"]
     assert part("service", load) == [
         "an unanswered task comes back after ack_wait, which is not known",
-        "a task is handed out 2 times at most (assumed, max_deliver is not known)",
+        "a task is handed out 2 times at most (assumed, max_deliver is not known); no fault takes the last",
     ]
     assert part("held", load) == [
         "200 tasks at most by the worker at a time; a crash or a transient error leaves all unanswered"
     ]
     assert part("time", load, WORKER_CRASH_RATE="0.05") == [
-        "2.3 s at least, on average; loading and posting come on top",
+        "1.8 s at least, on average; loading and posting come on top",
         "not known, so not counted: what the models take and the wait for what comes back",
     ]
 
@@ -94,7 +96,7 @@ def test_a_run_without_faults_has_nothing_to_tell_and_is_warned_of() -> None:
         "settings  all as by default\n"
         "job       1 image in 1 batch of 1; no loaders, one batch at a time\n"
         "service   an unanswered task comes back after 60 s (ack_wait)\n"
-        "          a task is handed out 1 time at most (max_deliver)\n"
+        "          a task is handed out 1 time at most (max_deliver); no fault takes the last\n"
         "faults    none can strike\n"
         "held      1 task at most by the worker at a time, the last for 0.5 s; "
         "a crash or a transient error leaves all unanswered\n"
@@ -182,7 +184,7 @@ def test_rates_that_are_expected_to_strike_less_than_once_are_named_together() -
 def test_tasks_that_our_own_faults_use_up_are_warned_of_from_half_a_task_on() -> None:
     def exhaustion(images: int, **known: int) -> list[str]:
         load = Load(images, 1, workers=0, **known)
-        return warned(load, Settings(transient_error_rate=0.1))
+        return warned(load, Settings(transient_error_rate=0.1, max_deliver=0))
 
     assert exhaustion(80, max_deliver=2) == [
         "our own faults use up the 2 deliveries of 0.80 tasks, and the job does not end by itself: raise max_deliver "
@@ -195,7 +197,7 @@ def test_tasks_that_our_own_faults_use_up_are_warned_of_from_half_a_task_on() ->
 
 
 def test_where_no_number_of_deliveries_is_enough_none_is_advised() -> None:
-    assert warned(Load(8, 8, workers=0, max_deliver=2), Settings(worker_crash_rate=1.0)) == [
+    assert warned(Load(8, 8, workers=0, max_deliver=2), Settings(worker_crash_rate=1.0, max_deliver=0)) == [
         "our own faults use up the 2 deliveries of 8 tasks, and the job does not end by itself: "
         "let the worker hold fewer tasks (batch, prefetch, workers), or lower the rates"
     ]
@@ -249,6 +251,7 @@ def test_a_machine_reads_the_same_outlook_with_nothing_rounded() -> None:
             "named": None,
         },
         "max_deliver": {"value": 2, "assumed": True},
+        "budget": True,
         "faults": [
             {"effect": "image-404", "trigger": "rate", "rate": 0.25, "chances": 12, "expected": 3.0, "never": 0.75**12},
             {"effect": "image-404", "trigger": "permanent", "rate": 1.0, "chances": 1, "expected": 1, "never": 0.0},
@@ -261,5 +264,63 @@ def test_a_machine_reads_the_same_outlook_with_nothing_rounded() -> None:
         "enough_deliveries": 1,
         "least_seconds": 0.0,
         "nothing_fires": 0.75**12,
+        "unforeseen": [],
         "warnings": [],
     }
+
+
+def test_a_spared_last_delivery_is_told_and_so_is_the_contrary() -> None:
+    load = Load(80, 8, workers=0, max_deliver=3)
+
+    assert part("lost", load, WORKER_CRASH_RATE="0.5") == [
+        "60 times a task is handed out and not answered",
+        "none for good by our own faults: none takes a task's last delivery, unless AMI_TEST_MAX_DELIVER=0",
+    ]
+    assert part("lost", load, WORKER_CRASH_RATE="0.5", MAX_DELIVER="0") == [
+        "70 times a task is handed out and not answered",
+        "10 of 80 tasks are never answered: handed out 3 times, in vain",
+    ]
+    assert part("service", load, MAX_DELIVER="0")[1] == (
+        "a task is handed out 3 times at most (max_deliver); faults take the last as well (AMI_TEST_MAX_DELIVER=0)"
+    )
+
+
+def test_a_service_that_hands_out_once_is_warned_of_if_that_keeps_a_fault_from_striking() -> None:
+    load = Load(80, 8, workers=0, max_deliver=1)
+    told = (
+        "a task's first delivery is its last, and no fault takes that: no crash, no transient error and no failed post "
+        "strikes; raise max_deliver, or let them: AMI_TEST_MAX_DELIVER=0"
+    )
+
+    assert told in warned(load, Settings(worker_crash_rate=0.5))
+    assert warned(load, Settings(image_404_rate=0.5)) == []
+    assert warned(load, Settings(network_error_rate=0.5, max_deliver=0))[0] != told
+
+
+def test_what_is_not_foreseen_stands_below_what_is() -> None:
+    told = {"RULES": "crash[point=idle]: 1*kill", "STOP_AFTER": "60"}
+
+    assert part("not in it", Load(80, 8), **told) == [
+        "AMI_TEST_RULES: what rules strike comes on top, and what they take is not left to the rates",
+        "AMI_TEST_STOP_AFTER=60: nothing strikes afterwards, so fewer faults than said here",
+    ]
+    assert part("faults", Load(80, 8), **told) == ["none by a rate around a batch, at a call or at an image"]
+    assert part("lost", Load(80, 8), **told) == ["nothing by what is foreseen here"]
+
+
+def test_where_rules_strike_nobody_says_that_nothing_does() -> None:
+    rules = parse({"AMI_TEST_RULES": "crash[point=idle]: 1*kill"})
+
+    assert warned(Load(80, 8), rules) == []
+    assert warned(Load(80, 8, max_deliver=9), replace(rules, worker_crash_rate=0.001)) == []
+    assert part("faults", Load(80, 8), RULES="api: off", IMAGE_404_RATE="0.01")[-1] == (
+        "45 % chance that none of these strikes"
+    )
+
+
+def test_a_dry_run_is_warned_of() -> None:
+    settings = Settings(image_404_rate=0.5, dry_run=True)
+
+    assert warned(Load(80, 8), settings) == [
+        "AMI_TEST_DRY_RUN: nothing is touched; what would strike is only written down"
+    ]

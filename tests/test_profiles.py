@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ CRASH, NETWORK, CORRUPT, MISSING, TRANSIENT = (
     f"AMI_TEST_{name}_RATE"
     for name in ("WORKER_CRASH", "NETWORK_ERROR", "CORRUPT_IMAGE", "IMAGE_404", "TRANSIENT_ERROR")
 )
-TABLE = {
+TABLE: dict[str, dict[str, float]] = {
     "light": {CRASH: 0.01, NETWORK: 0.02, CORRUPT: 0.01, MISSING: 0.01, TRANSIENT: 0.01},
     "medium": {CRASH: 0.05, NETWORK: 0.05, CORRUPT: 0.02, MISSING: 0.02, TRANSIENT: 0.05},
     "heavy": {CRASH: 0.15, NETWORK: 0.15, CORRUPT: 0.05, MISSING: 0.05, TRANSIENT: 0.10},
@@ -19,8 +20,40 @@ TABLE = {
     "network": {NETWORK: 0.30},
     "images": {CORRUPT: 0.10, MISSING: 0.10},
     "transient": {TRANSIENT: 0.20},
+    "loader-deaths": {CRASH: 0.05},
+    "everything": {CRASH: 0.02, NETWORK: 0.05, CORRUPT: 0.02, MISSING: 0.02, TRANSIENT: 0.02},
+    **{name: {} for name in ("lost-answers", "lost-leases", "slow-worker", "poison-image")},
+    **{name: {} for name in ("rate-limited", "flaky-images", "blackout")},
 }
-SHIPPED = "crashes, heavy, images, light, medium, network, transient"
+BESIDE = {  # what else a profile sets
+    "images": "PERMANENT_ERROR_IMAGES",
+    "loader-deaths": "CRASH_PROCESS CRASH_POINTS CRASH_MODE",
+    **dict.fromkeys(("lost-answers", "lost-leases", "slow-worker", "poison-image"), "RULES"),
+    **dict.fromkeys(("rate-limited", "flaky-images"), "NETWORK_LAYER RULES"),
+    "blackout": "START_AFTER_TASKS STOP_AFTER RULES",
+    "everything": "NETWORK_LAYER NETWORK_KINDS RULES",
+}
+RULES = {  # site and kind of each term of a profile's rules
+    "lost-answers": {("result", "reset@after"), ("crash", "kill")},
+    "lost-leases": {("tasks", "reset@after")},
+    "slow-worker": {
+        ("batch", "delay(1.5ack_wait)"), ("api", "delay(0.3, jitter=0.2)"), ("image.get", "trickle(1)"),
+    },
+    "rate-limited": {
+        *((site, "status(429, retry_after=1)") for site in ("tasks", "result", "image.get")),
+        ("tasks", "status(503)"), ("image.get", "status(503, retry_after=1)"),
+    },
+    "flaky-images": {("image.get", kind) for kind in ("status(503)", "reset", "read-timeout", "refused")},
+    "poison-image": {("image.get", "status(403)"), ("image.open", "bad-magic"), ("crash", "kill")},
+    "blackout": {("api", "refused")},
+    "everything": {
+        *(("crash", mode) for mode in ("exit", "kill", "segv", "abort", "sysexit")),
+        ("batch", "delay(1)"), ("api", "delay(0.3, jitter=0.2)"),
+        *(("image.get", kind) for kind in ("status(503)", "status(403)", "reset", "trickle(0.5)")),
+    },
+}  # fmt: skip
+KNOWN = {"AMI_TEST_ACK_WAIT": "60"}  # of the service
+SHIPPED = ", ".join(sorted(TABLE))
 
 
 def profile(folder: Path, text: str, name: str = "mine.env") -> str:
@@ -52,8 +85,32 @@ def test_a_shipped_profile_holds_exactly_the_rates_of_the_design(name: str) -> N
     rates = {key: float(text) for key, text in values.items() if key.endswith("_RATE")}
 
     assert rates == TABLE[name]
-    assert set(values) - set(rates) == ({"AMI_TEST_PERMANENT_ERROR_IMAGES"} if name == "images" else set())
-    assert resolve({"AMI_TEST_PROFILE": name}).settings.profile == name
+    assert set(values) - set(rates) == {f"AMI_TEST_{each}" for each in BESIDE.get(name, "").split()}
+    assert resolve({**KNOWN, "AMI_TEST_PROFILE": name}).settings.profile == name
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_shipped_profile_has_rules_for_these_places_and_kinds(name: str) -> None:
+    rules = resolve({**KNOWN, "AMI_TEST_PROFILE": name}).settings.rules
+
+    assert {(rule.site, str(term.harm)) for rule in rules for term in rule.terms} == RULES.get(name, set())
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_shipped_profile_is_headed_by_what_it_shows_in_two_lines_at_most(name: str) -> None:
+    lines = available()[name].read_text().splitlines()
+    head = list(itertools.takewhile(lambda line: line.startswith("# "), lines))
+
+    assert 1 <= len(head) <= 2
+    assert head[0].endswith(("?", ".")), head[0]
+    assert all(len(line) <= 120 for line in head)
+
+
+def test_what_a_slow_worker_must_know_is_asked_for_by_its_name() -> None:
+    assert problems_in({"AMI_TEST_PROFILE": "slow-worker"}) == [
+        "AMI_TEST_RULES: batch: after 1 1*delay(1.5ack_wait) -> 10%delay(1.5ack_wait): "
+        "1.5ack_wait needs AMI_TEST_ACK_WAIT, the service's ack_wait in seconds"
+    ]
 
 
 def test_the_images_profile_names_permanent_images() -> None:

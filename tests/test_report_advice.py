@@ -19,6 +19,7 @@ from tests.report_cases import (
     NOT_STARVED,
     OPEN,
     RUN,
+    dry_case,
     facts,
     finding,
     report_of,
@@ -230,3 +231,7 @@ def test_as_long_as_the_service_was_asked_of_one_job_a_token_is_not_what_is_miss
     books.processes[2].fetch(10.0, 8, (1, 1))
 
     assert report_of(OPEN_END, case=books.case(facts(ENDED))).next == (f"ami-fault check {RUN} --wait 30m",)
+
+
+def test_after_a_dry_run_it_is_time_for_the_real_one() -> None:
+    assert report_of(nothing_fired=True, case=dry_case()).next == ("the same for real: without AMI_TEST_DRY_RUN",)

@@ -4,7 +4,15 @@ from dataclasses import replace
 
 from ami_fault_site.faults import Effect
 from ami_fault_site.report import figures
-from ami_fault_site.report.contents import FaultRow, JobRow, OrganicExit, Recovery, TaskFigures, WorkerFigures
+from ami_fault_site.report.contents import (
+    AttemptRow,
+    FaultRow,
+    JobRow,
+    OrganicExit,
+    Recovery,
+    TaskFigures,
+    WorkerFigures,
+)
 from ami_fault_site.settings import Settings
 from ami_fault_site.verdict.facts import Parameters
 from tests.booked import Books, witness
@@ -180,3 +188,51 @@ def test_a_parameter_is_told_with_its_source_and_the_unknown_as_unknown() -> Non
         "max_deliver 2 (the log of job 7)",
     ]
     assert told(Parameters()) == ["ack_wait unknown", "max_deliver unknown"]
+
+
+def test_deaths_are_counted_by_how_and_where_as_far_as_that_is_booked() -> None:
+    run = short_run()
+    for _ in range(2):
+        run.second.crash(9.5, "kill", role="loader", job=7, site="downloading", point="downloading")
+    run.second.crash(9.6, "hang", job=7, point="in-batch")
+
+    assert figures.deaths(run.books.case(facts(ENDED))) == {"hang at in-batch": 1, "kill at downloading in a loader": 2}
+
+
+def test_attempts_are_counted_site_by_site_where_they_are_struck() -> None:
+    run = short_run()
+    assert figures.attempt_rows(run.books.case(facts(ENDED))) == ()
+    run.second.attempt(9.4, "image", 9, status=503, kind="http-503", job=7, sequence=1)
+    run.second.attempt(9.5, "image", 9, job=7, sequence=1)
+    run.second.image(9.5, 7, 1, call=9)
+
+    assert figures.attempt_rows(run.books.case(facts(ENDED))) == (
+        AttemptRow("image", calls=1, absorbed=1, failed=0, tries=2, struck=1),
+    )
+
+
+def test_faults_that_the_budget_held_back_are_told_with_one_example() -> None:
+    run = short_run()
+    run.second.book("budget", 9.0, max_deliver=2, source="setting")
+    for number in (4, 3):
+        run.second.book("withheld", 9.5, effect="crash", why=f"budget: task {number} of job 7 has one delivery left")
+    run.second.book("withheld", 9.5, effect="crash", why="window: 3 s into the run")
+
+    assert figures.withheld(run.books.case(facts(ENDED))) == {
+        "by the budget of 2 deliveries (setting), as task 3 of job 7 has one delivery left": 2,
+        "window, as 3 s into the run": 1,
+    }
+
+
+def test_what_faults_kept_from_the_worker_is_counted() -> None:
+    books = Books()
+    main = books.process(11).start(0.5)
+    main.fetch(1.0, 7, (1, 1))
+    main.lose_answer(2.0, 7, (1, 1))
+    main.lose_tasks(3.0, 7, (2, 1))
+    main.strike(4.0, Effect.WITHHOLD, 7, (3, 1), site="tasks", trigger="exhaust")
+    main.lose_tasks(4.0, 7, (3, 1), then=((4, 1),))
+    counted = figures.task_figures(books.case(facts(witness(7, "STARTED", 1, 3))))
+
+    assert (counted.lost_answers, counted.lost_leases, counted.kept_back) == (1, 1, 1)
+    assert (counted.answered, counted.unheard, counted.handed_out) == (1, 0, 2)

@@ -11,7 +11,18 @@ from ami_fault_site.settings import Settings
 from ami_fault_site.verdict.facts import Parameters
 from ami_fault_site.verdict.terms import Finding, Gate, Status, Whose
 from tests.booked import Books, witness
-from tests.report_cases import ENDED, LOST, NOT_STARVED, OPEN, facts, finding, report_of, short_case, short_run
+from tests.report_cases import (
+    ENDED,
+    LOST,
+    NOT_STARVED,
+    OPEN,
+    dry_case,
+    facts,
+    finding,
+    report_of,
+    short_case,
+    short_run,
+)
 
 NUMBERS = "4 of 4 answered, 1 crash and 1 other fault, 2 came back, slowest 8.3 s (ack_wait 8 s)"
 
@@ -190,3 +201,9 @@ def test_an_exit_code_that_was_given_takes_the_place_of_our_own() -> None:
 def test_one_is_one_and_the_rest_are_many() -> None:
     assert [counted(n, "crash", "crashes") for n in (0, 1, 2)] == ["0 crashes", "1 crash", "2 crashes"]
     assert counted(2, "task") == "2 tasks"
+
+
+def test_a_dry_run_shows_nothing_and_says_so() -> None:
+    assert report_of(nothing_fired=True, case=dry_case()).headline == (
+        "VACUOUS a dry run: 3 faults would have struck, and nothing was touched: this run shows nothing"
+    )

@@ -371,3 +371,78 @@ def test_the_verdict_says_whose_doing_it_is_and_why() -> None:
         "     verdict  exhausted (budget): all its deliveries were used up, and no answer was accepted: "
         "delivery 1: an injected crash; delivery 2: an injected crash"
     )
+
+
+def test_an_answer_whose_reply_got_lost_is_told_with_what_the_service_made_of_it() -> None:
+    books, worker = one_worker()
+    worker.fetch(1.0, 7, (1, 1))
+    worker.lose_answer(2.0, 7, (1, 1))
+
+    assert text_of(books)[1:3] == ["answered: a success", "accepted by the service, and the answer lost (HTTP 200)"]
+
+
+def test_a_delivery_that_got_lost_on_its_way_is_told_with_whom_it_was_for() -> None:
+    books, worker = one_worker()
+    worker.lose_tasks(1.0, 7, (1, 1))
+    worker.fetch(9.5, 7, (1, 2))
+    text = text_of(books)
+
+    assert text[0] == (
+        "handed out: delivery 1 of job 7, to incarnation 1 (process 11 on h); a fault let it get lost on its way"
+    )
+    assert text[1].startswith("came back 8.5 s after delivery 1 was handed out: delivery 2 of job 7")
+
+
+def test_a_delivery_that_was_kept_back_says_that_it_was_on_purpose() -> None:
+    books, worker = one_worker()
+    worker.strike(1.0, Effect.WITHHOLD, 7, (1, 1), site="tasks", trigger="exhaust")
+    worker.lose_tasks(1.0, 7, (1, 1), then=((2, 1),))
+
+    assert text_of(books)[0].endswith("; a fault kept it back on purpose")
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("kill", "its process was killed (in-batch)"),
+        ("segv", "its process died of a segmentation fault (in-batch)"),
+        ("hang", "its process hangs from here on (in-batch)"),
+        ("sysexit", "a SystemExit was raised in its process (in-batch)"),
+        ("exit", "its process crashed (exit, in-batch)"),
+    ],
+)
+def test_a_death_is_told_with_how_and_where(mode: str, words: str) -> None:
+    books, worker = one_worker()
+    worker.fetch(1.0, 7, (1, 1))
+    worker.strike(2.0, Effect.CRASH, 7, (1, 1), kind=mode, point="in-batch", role="main")
+
+    assert text_of(books)[1] == f"a fault struck: {words}"
+
+
+def test_an_answer_that_a_crash_kept_from_being_sent_is_told_so() -> None:
+    books, worker = one_worker()
+    worker.fetch(1.0, 7, (1, 1))
+    worker.post(2.0, 7, (1, 1), outcome=None)
+    worker.crash(2.0, site="posting", point="posting-unsent", call=worker.calls)
+
+    assert text_of(books)[2] == "not sent: an injected crash before its answer was sent"
+
+
+def test_every_struck_try_to_load_an_image_is_told() -> None:
+    books, worker = one_worker()
+    worker.fetch(1.0, 7, (1, 1))
+    worker.attempt(2.0, "image", 9, status=503, kind="http-503", job=7, sequence=1)
+    worker.attempt(3.0, "image", 9, status=0, error="X", kind="reset", job=7, sequence=1)
+
+    assert text_of(books)[1:3] == [
+        "a fault struck: a try to load its image failed (http-503)",
+        "a fault struck: a try to load its image failed (reset)",
+    ]
+
+
+def test_a_batch_that_was_delayed_is_told_with_by_how_much() -> None:
+    books, worker = one_worker()
+    worker.fetch(1.0, 7, (1, 1))
+    worker.strike(2.0, Effect.SLOW, 7, (1, 1), kind="delay", seconds=3.5)
+
+    assert text_of(books)[1] == "a fault struck: its batch was delayed by 3.5 s"

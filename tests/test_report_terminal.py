@@ -8,12 +8,24 @@ from rich.console import Console
 
 from ami_fault_site import report
 from ami_fault_site.endings import Outcome
+from ami_fault_site.faults import Effect
 from ami_fault_site.report import NOT_ARMED_CURE
 from ami_fault_site.settings import Settings
 from ami_fault_site.verdict.facts import Facts, Parameters
 from ami_fault_site.verdict.terms import Status, Whose
 from tests.booked import Books
-from tests.report_cases import ENDED, NOT_STARVED, RUN, facts, finding, report_of, short_case, short_run, shown
+from tests.report_cases import (
+    ENDED,
+    NOT_STARVED,
+    RUN,
+    dry_case,
+    facts,
+    finding,
+    report_of,
+    short_case,
+    short_run,
+    shown,
+)
 
 LONG = "Traceback " + "x" * 150
 REST = """\
@@ -213,3 +225,34 @@ class Gone(io.StringIO):
 def test_a_reader_that_has_gone_is_an_error_of_writing_and_no_end_of_the_process() -> None:
     with pytest.raises(BrokenPipeError):
         report.to_terminal(report_of(), Console(file=Gone()))
+
+
+def test_what_faults_in_depth_did_is_told_in_a_line_each() -> None:
+    run = short_run()
+    run.second.crash(9.75, "kill", role="loader", job=7, site="downloading", point="downloading")
+    run.second.attempt(9.75, "image", 90, status=503, kind="http-503", job=7, sequence=1)
+    run.second.attempt(9.8, "image", 90, job=7, sequence=1)
+    run.second.image(9.8, 7, 1, call=90)
+    run.second.lose_answer(9.9, 7, (1, 1))
+    run.second.lose_tasks(10.5, 7, (5, 1))
+    lines = shown(report_of(case=run.books.case(facts(ENDED)))).splitlines()
+
+    assert "            deaths: 1 kill at downloading in a loader" in lines
+    told = "image: 1 of 2 attempts struck (0.500), 0 of 1 call failed for it (0.000), 1 absorbed by a retry"
+    assert f"            {told}" in lines
+    assert "            1 delivery lost on the way to the worker" in lines
+
+
+def test_a_fault_that_only_a_rule_set_has_no_rate() -> None:
+    run = short_run()
+    run.second.strike(9.5, Effect.TRANSIENT, 7, (3, 2), counted=False)
+    (line,) = [one for one in shown(report_of(case=run.books.case(facts(ENDED)))).splitlines() if "transient-e" in one]
+
+    assert line.split() == ["transient-error", "-", "-", "1", "0"]
+
+
+def test_a_dry_run_says_what_would_have_struck() -> None:
+    line = "            a dry run: would have struck 2 crash, 1 image-404; nothing was touched"
+
+    assert line in shown(report_of(case=dry_case(), nothing_fired=True)).splitlines()
+    assert "a dry run" not in shown(report_of())

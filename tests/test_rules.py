@@ -202,7 +202,7 @@ def test_seconds_need_no_ack_wait() -> None:
 
 
 def test_a_multiple_of_an_ack_wait_that_is_not_known_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^1\.5ack_wait needs AMI_TEST_ACK_WAIT$"):
+    with pytest.raises(ValueError, match=r"^1\.5ack_wait needs AMI_TEST_ACK_WAIT, the service's ack_wait in seconds$"):
         Duration(ack_waits=1.5).resolve(None)
 
 

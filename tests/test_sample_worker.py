@@ -139,7 +139,8 @@ class Handler(BaseHTTPRequestHandler):
             if name.startswith("9"):
                 self.service.released.wait(PATIENCE)
             image = self.service.images.get(name, JPEG)
-            self.answer(200 if image else 404, image, {"Content-Type": "image/jpeg"})
+            status, body = self.service.answered.get(path, (200 if image else 404, image))
+            self.answer(status, body, {"Content-Type": "image/jpeg"})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from urllib3.response import HTTPResponse
+from urllib3.util.retry import Retry
 
 from ami_fault_site.sandbox.worker import loop
+from ami_fault_site.sandbox.worker.client import http_session
 from ami_fault_site.sandbox.worker.loop import process_job
 from ami_fault_site.sandbox.worker.main import main
-from ami_fault_site.sandbox.worker.misbehaviour import MISBEHAVIOURS, Conduct, conduct_of
+from ami_fault_site.sandbox.worker.misbehaviour import MISBEHAVIOURS, Conduct, conduct_of, retry_of
 from ami_fault_site.sandbox.worker.settings import SettingsError, read_settings
 from tests.test_sample_worker import JOB, PATIENCE, Service, Start, is_alive, serving, settings_for, starting
 
@@ -151,6 +154,47 @@ def test_swallows_errors_finds_nothing_on_what_it_could_not_load(service: Servic
     }  # fmt: skip
 
 
+# How requests are repeated
+
+
+def downloads(service: Service, misbehave: str) -> int:
+    """Work off a task whose image is not to be had, and return how often it was asked for."""
+    service.answered["/images/1.jpg"] = (503, b"")
+    service.has("1")
+    settings = settings_for(service, num_workers=0, antenna_api_batch_size=1, sample_misbehave=misbehave)
+    assert process_job("moth_binary", JOB, settings)
+    return len(service.requests("GET", "/images/1.jpg"))
+
+
+def test_never_retries_asks_once_for_an_image(service: Service) -> None:
+    assert downloads(service, "never-retries") == 1
+    assert service.errors() == {"1": FAILED}
+
+
+def test_retries_at_once_asks_as_often_as_a_good_worker(service: Service) -> None:
+    assert downloads(service, "retries-at-once") == 4
+
+
+def retries(misbehave: str, status: int = 503) -> Retry:
+    """Return what is left to a request that was answered so three times."""
+    with http_session(misbehave=misbehave) as session:
+        retry: Retry = session.get_adapter("http://service").max_retries  # type: ignore[attr-defined]
+    for _ in range(3):
+        retry = retry.increment("GET", "/", response=HTTPResponse(status=status))
+    return retry
+
+
+def test_a_good_worker_waits_before_it_asks_again_and_one_that_repeats_at_once_never() -> None:
+    assert [retries(name).get_backoff_time() for name in ("", "retries-at-once")] == [2.0, 0.0]
+
+
+def test_ignores_retry_after_repeats_what_it_is_asked_to_repeat_later_when_it_likes() -> None:
+    answers = [retries(name).is_retry("GET", 429, has_retry_after=False) for name in ("", "ignores-retry-after")]
+
+    assert answers == [False, True]
+    assert [retries(name).respect_retry_after_header for name in ("", "ignores-retry-after")] == [True, False]
+
+
 # Settings
 
 
@@ -170,7 +214,7 @@ def test_the_option_comes_before_the_variable(service: Service, start: Start) ->
 
 
 def test_an_unknown_name_in_the_variable_is_refused_with_the_nearest_one() -> None:
-    names = "drops-posts, wrong-image, keeps-a-batch, hangs, transient-as-final, fails-the-batch, swallows-errors"
+    names = ", ".join(MISBEHAVIOURS)
     expected = f"AMI_SAMPLE_MISBEHAVE='drop-post': is one of {names} (did you mean drops-posts?)"
     with pytest.raises(SettingsError, match=f"^{re.escape(expected)}$"):
         read_settings({"AMI_ANTENNA_API_AUTH_TOKEN": "t", "AMI_SAMPLE_MISBEHAVE": "drop-post"}, Path("/nowhere"))
@@ -190,7 +234,7 @@ def test_the_help_says_what_each_name_means(capsys: pytest.CaptureFixture[str]) 
         assert re.search(rf"^  {name} +{re.escape(one.meaning)}$", shown, re.MULTILINE)
 
 
-def test_every_meaning_is_one_sentence_and_every_name_a_conduct_of_its_own() -> None:
+def test_every_meaning_is_one_sentence_and_every_name_a_way_of_its_own() -> None:
     assert {name for name, one in MISBEHAVIOURS.items() if one.meaning[-1] != "." or one.meaning.count(". ")} == set()
-    kinds = [type(conduct_of(name)) for name in ["", *MISBEHAVIOURS]]
-    assert len(set(kinds)) == len(kinds)
+    ways = [(type(conduct_of(name)), str(retry_of(name))) for name in ["", *MISBEHAVIOURS]]
+    assert len(set(ways)) == len(ways)

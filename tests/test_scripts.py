@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,15 +12,21 @@ from pathlib import Path
 import pytest
 
 from ami_fault_site import profiles
-from ami_fault_site.faults import Effect
+from ami_fault_site.forecast import RATE_FIELDS
+from ami_fault_site.settings import SettingsError, as_text
 
 ROOT = Path(__file__).parent.parent
 SCENARIOS = ROOT / "scripts" / "test_scenarios.env"
-NAMES = ("light", "medium", "heavy", "crashes", "network", "images", "transient")
+NAMES = tuple(profiles.available())
 SHELLS = [
     pytest.param(shell, marks=pytest.mark.skipif(shutil.which(shell) is None, reason=f"{shell} is not installed"))
     for shell in ("bash", "zsh", "dash")
 ]
+
+
+def function(scenario: str) -> str:
+    """Return the name of the shell function that chooses a scenario."""
+    return f"test_{scenario.replace('-', '_')}"
 
 
 def shell(name: str, text: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +40,7 @@ def shell(name: str, text: str, **environ: str) -> subprocess.CompletedProcess[s
 @pytest.mark.parametrize("name", SHELLS)
 @pytest.mark.parametrize("scenario", NAMES)
 def test_a_scenario_exports_two_variables_and_says_so_in_one_line(name: str, scenario: str) -> None:
-    done = shell(name, f"test_heavy >/dev/null; test_{scenario}; env | grep ^AMI_TEST_ | sort")
+    done = shell(name, f"test_heavy >/dev/null; {function(scenario)}; env | grep ^AMI_TEST_ | sort")
     lines = done.stdout.splitlines()
     assert done.stderr == ""
     assert lines[1:] == ["AMI_TEST_FAULT_INJECTION_ENABLED=true", f"AMI_TEST_PROFILE={scenario}"]
@@ -42,8 +49,8 @@ def test_a_scenario_exports_two_variables_and_says_so_in_one_line(name: str, sce
 
 @pytest.mark.parametrize("scenario", NAMES)
 def test_what_a_scenario_says_is_what_its_profile_holds(scenario: str) -> None:
-    said = shell("sh", f"test_{scenario}").stdout
-    settings = profiles.resolve({"AMI_TEST_PROFILE": scenario}).settings
+    said = shell("sh", function(scenario)).stdout
+    settings = profiles.resolve({"AMI_TEST_PROFILE": scenario, "AMI_TEST_ACK_WAIT": "60"}).settings
     rates = {
         "crash": settings.worker_crash_rate,
         "network": settings.network_error_rate,
@@ -51,9 +58,24 @@ def test_what_a_scenario_says_is_what_its_profile_holds(scenario: str) -> None:
         "404": settings.image_404_rate,
         "transient": settings.transient_error_rate,
     }
-    assert len(rates) == len(Effect)
+    assert len(rates) == len(RATE_FIELDS)
     for word, rate in rates.items():
         assert (f"{word} {rate:.2f}" in said) == (rate > 0), word
+    rules = as_text(settings).get("AMI_TEST_RULES", "")
+    assert {share for share in re.findall(r"\d+%", said) if share not in rules} == set()
+    assert bool(rules) <= bool(re.search(r"\d+%|rules|all API calls", said))
+
+
+@pytest.mark.parametrize("scenario", NAMES)
+def test_a_scenario_names_what_must_be_known_of_the_service(scenario: str) -> None:
+    try:
+        profiles.resolve({"AMI_TEST_PROFILE": scenario})
+    except SettingsError as error:
+        missing = set(re.findall("AMI_TEST_ACK_WAIT", str(error)))
+    else:
+        missing = set()
+    assert set(re.findall("needs (AMI_TEST_[A-Z_]*)", shell("sh", function(scenario)).stdout)) == missing
+    assert missing == ({"AMI_TEST_ACK_WAIT"} if scenario == "slow-worker" else set())
 
 
 @pytest.mark.parametrize("name", SHELLS)
@@ -68,7 +90,7 @@ def test_off_leaves_nothing_of_ours_behind(name: str) -> None:
 @pytest.mark.parametrize("name", SHELLS)
 def test_help_lists_every_scenario(name: str) -> None:
     done = shell(name, "test_help")
-    assert all(f"test_{scenario}" in done.stdout for scenario in (*NAMES, "off"))
+    assert all(f"{function(scenario)} " in done.stdout for scenario in (*NAMES, "off"))
 
 
 def test_the_robustness_script_turns_names_into_options_and_starts_the_command(tmp_path: Path) -> None:

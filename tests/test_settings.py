@@ -56,6 +56,14 @@ FULL = {
 }
 
 
+def problems_of(**values: str) -> list[str]:
+    try:
+        parse({f"AMI_TEST_{name}": text for name, text in values.items()})
+    except SettingsError as error:
+        return error.problems
+    return []
+
+
 NEEDING_OTHERS = ("AMI_TEST_CRASH_PROCESS", "AMI_TEST_RULES")
 
 
@@ -350,9 +358,17 @@ def test_rules_are_told_wrong_with_a_caret_and_with_all_the_other_problems() -> 
     ]
 
 
+@pytest.mark.parametrize("rule", ["crash[process=loader]: kill", "crash[process=loader, point=idle]: kill"])
+def test_a_rule_for_the_deaths_of_loaders_must_name_a_point_that_they_pass(rule: str) -> None:
+    assert problems(RULES=rule) == [
+        f"AMI_TEST_RULES: {rule}: a loader passes after-fetch and downloading only: name one, as point=downloading"
+    ]
+    assert not problems_of(RULES="crash[process=loader]: kill", CRASH_POINTS="downloading")
+
+
 def test_a_duration_in_ack_waits_needs_an_ack_wait() -> None:
     assert problems(RULES="batch: delay(2ack_wait)") == [
-        "AMI_TEST_RULES: batch: delay(2ack_wait): 2ack_wait needs AMI_TEST_ACK_WAIT"
+        "AMI_TEST_RULES: batch: delay(2ack_wait): 2ack_wait needs AMI_TEST_ACK_WAIT, the service's ack_wait in seconds"
     ]
     rule = parse({"AMI_TEST_RULES": "batch: delay(2ack_wait)", "AMI_TEST_ACK_WAIT": "3"}).rules[0]
     harm = rule.terms[0].harm_for(3.0)

@@ -16,6 +16,7 @@ import pytest
 from ami_fault_site import runfolder, target
 from ami_fault_site.display import PlainDisplay
 from ami_fault_site.endings import ExitKind, Options, Outcome, Until, decide_restart, exit_text
+from ami_fault_site.faults import Mode
 from ami_fault_site.incarnation import END_ORPHANS, Incarnation
 from ami_fault_site.service import JobWatch, Service
 from ami_fault_site.settings import Settings, as_text
@@ -113,6 +114,54 @@ def test_an_injected_crash_is_told_by_the_ledger_and_not_by_the_exit_code(tmp_pa
         assert one.run() is Outcome.RESTARTS_EXHAUSTED
     lives = [one.history.life(number) for number in (1, 2)]
     assert [(life.kind, life.code) for life in lives] == [("injected", 86), ("organic", 86)]
+
+
+@pytest.mark.parametrize("mode", [Mode.KILL, Mode.EXIT])
+def test_a_sibling_on_another_gpu_that_dies_of_a_fault_takes_the_parent_along_and_that_is_the_faults_doing(
+    tmp_path: Path, mode: Mode
+) -> None:
+    """As torch.multiprocessing.spawn: one process a GPU, and the parent gives up when one of them has died."""
+    code = ARMED + (
+        "import multiprocessing, sys\n"
+        "def loop(batch): pass\n"
+        "def work(gpu):\n"
+        "    url = os.environ['AMI_ANTENNA_API_BASE_URL'] + '/jobs/1/tasks/'\n"
+        "    requests.post(url, json={}, timeout=5)\n"
+        f"    loop([{stage.reply_subject(1)!r}]) if gpu else time.sleep(30)\n"
+        "import os, time\n"
+        "context = multiprocessing.get_context('fork')\n"
+        "siblings = [context.Process(target=work, args=(gpu,)) for gpu in range(2)]\n"
+        "for one in siblings: one.start()\n"
+        "siblings[1].join()\n"
+        "siblings[0].terminate()\n"
+        "siblings[0].join()\n"
+        "sys.exit(f'process 1 ended with {siblings[1].exitcode}')\n"
+    )
+    crashing = Settings(enabled=True, seed=1, worker_crash_rate=1.0, crash_mode=mode)
+    with stage.service() as service:
+        options = Options(max_restarts=0)
+        one, _ = supervisor(tmp_path, code, options, service.url, settings=crashing, AMI_TEST_TASK_LOOP="__main__:loop")
+        assert one.run() is Outcome.RESTARTS_EXHAUSTED
+    life = one.history.life(1)
+    assert (life.kind, life.code, life.last_words) == ("injected", 1, [])
+
+
+def test_a_worker_that_hangs_by_a_fault_is_ended_once_its_tasks_are_handed_out_again(tmp_path: Path) -> None:
+    code = ARMED + (
+        "import os\n"
+        "def loop(batch): pass\n"
+        "requests.post(os.environ['AMI_ANTENNA_API_BASE_URL'] + '/jobs/1/tasks/', json={}, timeout=5)\n"
+        f"loop([{stage.reply_subject(1)!r}])\n"
+    )
+    hanging = Settings(enabled=True, seed=1, worker_crash_rate=1.0, crash_mode=Mode.HANG)
+    options = Options(max_restarts=0, ack_wait=0.2, timeout=60)
+    with stage.service() as service:
+        one, _ = supervisor(tmp_path, code, options, service.url, settings=hanging, AMI_TEST_TASK_LOOP="__main__:loop")
+        assert one.run() is Outcome.RESTARTS_EXHAUSTED
+    life = one.history.life(1)
+    assert (life.kind, life.code, life.hung) == ("injected", -signal.SIGKILL, True)
+    assert life.ended is not None
+    assert life.ended - one.history.injections[0].at >= 2.2
 
 
 def test_a_worker_that_ends_without_the_hook_ends_the_run_at_once(tmp_path: Path) -> None:

@@ -360,3 +360,13 @@ def test_the_median_is_the_upper_bound_of_the_power_of_two_that_half_of_the_call
     buckets: dict[int, int], seconds: float | None
 ) -> None:
     assert median_seconds(Counter(buckets)) == seconds
+
+
+def test_a_call_in_a_process_that_we_made_hang_is_not_the_services() -> None:
+    books = Books()
+    main = books.process(10).start(0.0)
+    main.ask(1.0, 7)
+    main.crash(1.5, "hang", job=7)
+    main.book("image", 500.0, status=200, error="", struck=False)
+
+    assert no_cascade(books.case(facts())).status is Status.PASS

@@ -459,3 +459,222 @@ def test_nothing_is_said_of_leases_that_nobody_received_or_that_came_back_on_ano
     for number in (1, 2):
         one = task(case.history, 7, number)
         assert not any(case.ends.expired_while_held(one, lease) for lease in one.leases)
+
+
+# --- faults in depth
+
+
+def loader(stage: Stage, at: float = 2.5) -> Process:
+    """Return a loader of the same life, which is handed task 2 at this moment."""
+    made = stage.books.process(12).start(at - 0.5, 10)
+    made.fetch(at, 7, (2, 1))
+    return made
+
+
+def end_of(stage: Stage, sequence: int) -> End:
+    case = stage.case()
+    one = task(case.history, 7, sequence)
+    return case.ends.of(one, one.leases[0])
+
+
+def test_a_lease_that_was_lost_on_its_way_was_held_by_nobody_and_that_is_our_doing(stage: Stage) -> None:
+    stage.main.lose_tasks(4.0, 7, (5, 1))
+    refs = (stage.line(stage.main, 8),)
+
+    assert end_of(stage, 5) == End(How.UNSEEN, Whose.BUDGET, "the answer that brought it was lost", 4.0, refs)
+
+
+def test_a_lease_that_was_withheld_was_kept_from_the_worker_on_purpose(stage: Stage) -> None:
+    stage.main.strike(4.0, Effect.WITHHOLD, 7, (5, 1), site="tasks", trigger="exhaust")
+    stage.main.lose_tasks(4.0, 7, (5, 1), then=((6, 1),))
+
+    assert end_of(stage, 5).cause == "it was kept from the worker on purpose"
+    assert end_of(stage, 5).is_ours
+    assert end_of(stage, 6).how is How.HELD
+
+
+def test_an_answer_that_the_service_took_unheard_is_accepted(stage: Stage) -> None:
+    stage.main.lose_answer(3.0, 7, (1, 1))
+    stage.supervisor.exit(4.0, 1, "injected")
+
+    assert stage.end() == End(How.ACCEPTED, Whose.SERVICE, "its answer was accepted")
+
+
+def test_an_answer_that_the_service_refused_unheard_was_refused_by_it(stage: Stage) -> None:
+    stage.main.lose_answer(3.0, 7, (1, 1), accepted=False)
+
+    assert (stage.end().how, stage.end().whose) == (How.REFUSED, Whose.SERVICE)
+    assert stage.end().cause == "the service refused its answer (HTTP 500)"
+
+
+def test_an_answer_of_which_a_fault_keeps_us_from_knowing_whether_it_arrived_is_open_by_our_doing(
+    stage: Stage,
+) -> None:
+    stage.main.post(3.0, 7, (1, 1), outcome="unheard", error="ConnectionError", struck=True)
+
+    assert (stage.end().how, stage.end().whose) == (How.INDETERMINATE, Whose.BUDGET)
+
+
+@pytest.mark.parametrize(
+    ("mode", "how", "why"),
+    [
+        ("exit", How.DROPPED, "an injected crash before its answer was sent"),
+        ("segv", How.DROPPED, "an injected crash before its answer was sent"),
+        ("hang", How.ABANDONED, "an injected hang before its answer was sent"),
+        ("sysexit", How.ABANDONED, "an injected SystemExit before its answer was sent"),
+    ],
+)
+def test_an_answer_that_a_fault_kept_from_being_sent_is_ours(stage: Stage, mode: str, how: How, why: str) -> None:
+    stage.main.post(3.0, 7, (1, 1), outcome=None)
+    stage.main.crash(3.0, mode, job=7, site="posting", point="posting-unsent", call=stage.main.calls)
+    refs = (stage.line(stage.main, 7), stage.line(stage.main, 8))
+
+    assert stage.end() == End(how, Whose.BUDGET, why, 3.0, refs)
+
+
+def test_a_loader_that_dies_drops_what_it_has_received_and_its_worker_the_rest_of_the_job(stage: Stage) -> None:
+    stage.supervisor.spawn(0.25, 1)
+    dead = loader(stage)
+    dead.crash(3.0, role="loader", job=7, site="downloading", point="downloading")
+    stage.main.poll(6.0, 7)
+    refs = (stage.line(dead, 5),)
+
+    assert end_of(stage, 2) == End(How.DROPPED, Whose.BUDGET, "an injected death of its loader", 3.0, refs)
+    assert end_of(stage, 1) == End(How.ABANDONED, Whose.BUDGET, "an injected death of a loader", 3.0, refs)
+
+
+def test_the_job_of_a_loader_that_dies_is_the_one_whose_tasks_it_asked_for(stage: Stage) -> None:
+    loader(stage).crash(3.0, role="loader", site="downloading")
+    stage.main.poll(6.0, 7)
+
+    assert end_of(stage, 1).cause == "an injected death of a loader"
+
+
+def test_a_loaders_death_excuses_nothing_that_was_handed_out_after_the_next_poll(stage: Stage) -> None:
+    loader(stage).crash(3.0, role="loader", job=7)
+    stage.main.poll(6.0, 7)
+    stage.books.process(13).start(6.5, 10).fetch(7.0, 7, (3, 1))
+    stage.main.poll(9.0, 7)
+
+    assert end_of(stage, 3) == End(How.ABANDONED, Whose.WORKER, "the worker went on to its next poll without answering")
+
+
+def test_a_batch_that_was_finished_and_kept_before_its_loader_died_was_neglected(stage: Stage) -> None:
+    stage.main.batch(2.0, 7, (1, 1), ends=0.125)
+    stage.main.batch(2.5, 7, (9, 1))
+    stage.main.batch(4.5, 7, (9, 1))
+    stage.main.post(5.0, 7, (9, 1))
+    loader(stage).crash(6.0, role="loader", job=7)
+
+    assert stage.end().cause == "the worker finished its batch and never posted it"
+
+
+@pytest.mark.parametrize("role", ["main", "loader"])
+def test_whatever_a_life_holds_when_it_is_made_to_hang_is_ours(stage: Stage, role: str) -> None:
+    other = loader(stage)
+    (other if role == "loader" else stage.main).crash(3.0, "hang", role=role, job=7)
+    stage.supervisor.exit(90.0, 1, "ended")
+
+    for sequence in (1, 2):
+        assert (end_of(stage, sequence).how, end_of(stage, sequence).whose) == (How.ABANDONED, Whose.BUDGET)
+        assert (end_of(stage, sequence).cause, end_of(stage, sequence).at) == ("an injected hang", 3.0)
+
+
+def test_a_finished_batch_whose_posting_thread_hangs_was_not_neglected(stage: Stage) -> None:
+    stage.main.batch(2.0, 7, (1, 1), ends=0.125)
+    stage.main.crash(2.5, "hang", job=7, site="posting", point="posting-unsent")
+    stage.main.batch(4.5, 7, (9, 1))
+    stage.main.post(5.0, 7, (9, 1))
+
+    assert stage.end().cause == "an injected hang"
+
+
+def test_a_system_exit_that_ended_the_life_is_a_crash(stage: Stage) -> None:
+    stage.main.crash(3.0, "sysexit", job=7)
+    stage.supervisor.exit(4.0, 1, "injected")
+
+    assert (stage.end().how, stage.end().cause, stage.end().at) == (How.DROPPED, "an injected crash", 3.0)
+
+
+def test_a_system_exit_that_was_swallowed_has_aborted_the_job(stage: Stage) -> None:
+    stage.main.crash(3.0, "sysexit", job=7)
+    stage.main.poll(4.0, 7)
+    stage.supervisor.exit(9.0, 1, "ended")
+
+    assert (stage.end().how, stage.end().cause) == (How.ABANDONED, "an injected SystemExit")
+    assert stage.end().is_ours
+
+
+def test_a_system_exit_in_a_posting_thread_aborts_nothing(stage: Stage) -> None:
+    stage.main.crash(3.0, "sysexit", job=7, site="posting", point="after-post")
+    stage.main.poll(4.0, 7)
+    stage.supervisor.exit(9.0, 1, "ended")
+
+    assert stage.end().cause == "the worker went on to its next poll without answering"
+
+
+@pytest.mark.parametrize(("seconds", "ours"), [(2.0, True), (1.0, False)])
+def test_a_lease_that_expired_is_ours_if_it_would_not_have_without_our_delays(
+    stage: Stage, seconds: float, ours: bool
+) -> None:
+    stage.main.strike(3.0, Effect.SLOW, 7, kind="delay", seconds=seconds)
+    stage.supervisor.exit(12.0, 1, "injected")  # 10 s after its receipt; ack_wait is 8 s
+    whose, why = (
+        (Whose.BUDGET, "it expired while faults of ours slowed its worker")
+        if ours
+        else (Whose.SETUP, "it expired while a live worker held it")
+    )
+
+    assert (stage.end().how, stage.end().whose, stage.end().cause) == (How.EXPIRED, whose, why)
+
+
+def test_delays_that_overlap_count_once_and_those_of_another_life_never(stage: Stage) -> None:
+    for process in (stage.main, stage.main, loader(stage), stage.another()):
+        process.strike(3.0, Effect.SLOW, 7, kind="delay", seconds=1.0)
+    stage.another().strike(5.0, Effect.SLOW, 7, kind="delay", seconds=5.0)
+    stage.supervisor.exit(12.0, 1, "injected")
+
+    assert stage.end().whose is Whose.SETUP
+
+
+def test_a_delay_before_its_receipt_has_kept_no_lease(stage: Stage) -> None:
+    stage.main.strike(0.0, Effect.SLOW, 7, kind="delay", seconds=2.5)  # half a second of it afterwards
+    stage.supervisor.exit(12.0, 1, "injected")
+
+    assert stage.end().whose is Whose.SETUP
+
+
+def test_an_answered_lease_that_came_back_is_slowed_up_to_its_answer(stage: Stage) -> None:
+    stage.main.strike(3.0, Effect.SLOW, 7, kind="delay", seconds=6.0)
+    stage.another().fetch(10.5, 7, (1, 2))
+    stage.main.post(11.0, 7, (1, 1))
+    case = stage.case()
+    one = task(case.history, 7, 1)
+
+    assert case.ends.expired_while_held(one, one.leases[0])
+    assert case.ends.is_slowed(one, one.leases[0])
+    assert not case.ends.is_slowed(one, one.leases[1])
+
+
+def test_without_an_ack_wait_the_redelivery_tells_how_long_it_is_at_most(stage: Stage) -> None:
+    stage.main.strike(3.0, Effect.SLOW, 7, kind="delay", seconds=1.0)
+    stage.another().fetch(10.5, 7, (1, 2))
+    stage.main.post(11.0, 7, (1, 1))  # 9 s after its receipt, 8 without the delay; it came back after 8.5 s
+    case = stage.case(ack_wait=None)
+    one = task(case.history, 7, 1)
+
+    assert case.ends.is_slowed(one, one.leases[0])
+
+
+def test_a_batch_that_an_injected_system_exit_broke_was_not_broken_by_the_worker(stage: Stage) -> None:
+    stage.main.batch(2.5, 7, (1, 1), ends=0.5, error="SystemExit")
+    stage.main.crash(3.0, "sysexit", job=7)
+    stage.supervisor.exit(4.0, 1, "injected")
+
+    assert (stage.end().how, stage.end().cause) == (How.DROPPED, "an injected crash")
+
+
+def test_a_system_exit_of_the_workers_own_is_its_own(stage: Stage) -> None:
+    stage.main.batch(2.5, 7, (1, 1), ends=0.5, error="SystemExit")
+
+    assert (stage.end().whose, stage.end().cause) == (Whose.WORKER, "SystemExit left the worker's task loop")

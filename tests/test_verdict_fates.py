@@ -69,7 +69,8 @@ def stage() -> Stage:
 def test_fates_and_marks_have_names_that_reports_use() -> None:
     assert [fate.value for fate in Fate] == [
         "done", "recovered", "failed-expected", "failed-transient", "failed-organic", "conflict", "exhausted",
-        "taken-elsewhere", "lost", "stuck", "unrecorded", "never-delivered", "unexpected", "pending",
+        "exhausted-on-purpose", "taken-elsewhere", "lost", "stuck", "unrecorded", "never-delivered", "unexpected",
+        "pending",
     ]  # fmt: skip
     assert [mark.value for mark in Mark] == ["duplicated", "delivered-early", "expired-while-held"]
 
@@ -132,7 +133,7 @@ def test_an_image_that_we_struck_more_than_once_is_remembered_with_each_injectio
     for effect in (Effect.IMAGE_404, Effect.CORRUPT, Effect.CRASH):
         stage.main.strike(2.5, effect, 7, image="1")
 
-    assert [one.effect for one in stage.case().fates.bad_images["1"]] == [Effect.IMAGE_404, Effect.CORRUPT]
+    assert [one.effect for _, _, one in stage.case().fates.spoilt.leases] == [Effect.IMAGE_404, Effect.CORRUPT]
 
 
 @pytest.mark.parametrize("effect", [Effect.NETWORK, Effect.CRASH])
@@ -303,7 +304,7 @@ def test_an_error_that_arrived_unheard_is_an_error(stage: Stage, struck: str, fa
     stage.main.strike(2.5, Effect.CORRUPT, 7, image=struck)
     stage.main.post(3.0, 7, (1, 1), outcome=None, failed=(1,))
 
-    assert stage.fated() == Fated(fate)
+    assert stage.fated().fate is fate
 
 
 def test_an_error_and_a_success_of_which_nobody_heard_are_taken_for_a_success(stage: Stage) -> None:
@@ -1106,3 +1107,191 @@ def test_each_stream_has_its_account(stage: Stage) -> None:
 
     assert case.fates.account(stream) is case.fates.accounts[0]
     assert (case.fates.account(stream).stream, case.fates.account(stream).accepted) == (stream, 1)
+
+
+# --- faults in depth
+
+
+def test_an_answer_that_the_service_took_unheard_makes_its_task_done(stage: Stage) -> None:
+    stage.main.lose_answer(3.0, 7, (1, 1), closes=False)
+    stage.main.crash(3.1, site="posting", point="posting-unheard")
+    stage.crash(3.2)
+
+    assert stage.fated() == Fated(Fate.DONE)
+
+
+def test_an_error_that_the_service_took_unheard_is_an_error(stage: Stage) -> None:
+    stage.main.strike(2.5, Effect.CORRUPT, 7, image="1")
+    stage.main.lose_answer(3.0, 7, (1, 1), closes=False, failed=(1,))
+
+    assert stage.fated() == Fated(Fate.FAILED_EXPECTED)
+
+
+def test_a_delivery_that_was_lost_on_its_way_is_to_come_back(stage: Stage) -> None:
+    stage.main.lose_tasks(RECEIVED, 7, (2, 1))
+    assert stage.told(2) == (
+        Fate.PENDING, Whose.SERVICE, "the answer that brought it was lost; nobody asked again after its ack_wait",
+    )  # fmt: skip
+
+    stage.ask_in_vain(ASKED)
+    cause = "the answer that brought it was lost; asked for again in vain after its ack_wait"
+    assert stage.told(2) == (Fate.LOST, Whose.SERVICE, cause)
+    assert stage.lines(2) == ["10:8"]
+
+
+def test_a_task_that_came_back_after_its_answer_was_lost_has_recovered(stage: Stage) -> None:
+    stage.main.lose_tasks(RECEIVED, 7, (2, 1))
+    stage.main.fetch(12.0, 7, (2, 2))
+    stage.main.post(13.0, 7, (2, 2))
+
+    assert stage.fated(2) == Fated(Fate.RECOVERED)
+
+
+def test_a_task_all_of_whose_deliveries_got_lost_is_exhausted_by_us(stage: Stage) -> None:
+    stage.main.lose_tasks(RECEIVED, 7, (2, 1))
+    stage.main.lose_tasks(12.0, 7, (2, 2))
+    causes = "delivery 1: the answer that brought it was lost; delivery 2: the answer that brought it was lost"
+
+    assert stage.told(2) == (Fate.EXHAUSTED, Whose.BUDGET, causes)
+
+
+def test_a_task_that_comes_back_too_soon_after_it_was_lost_comes_early_all_the_same(stage: Stage) -> None:
+    stage.main.lose_tasks(RECEIVED, 7, (1, 2))
+    stage.main.fetch(5.0, 7, (1, 3))
+
+    assert Mark.DELIVERED_EARLY in stage.marks(max_deliver=5)
+
+
+def test_a_task_that_was_kept_from_the_worker_to_the_last_is_exhausted_on_purpose(stage: Stage) -> None:
+    for delivery, at in ((1, RECEIVED), (2, 12.0)):
+        stage.main.strike(at, Effect.WITHHOLD, 7, (2, delivery), site="tasks", trigger="exhaust")
+        stage.main.lose_tasks(at, 7, (2, delivery), then=((3, 1),))
+
+    why = "it was kept from the worker on purpose"
+    assert stage.told(2) == (Fate.EXHAUSTED_ON_PURPOSE, Whose.BUDGET, why)
+
+
+def test_a_task_of_which_a_worker_spoilt_one_delivery_was_not_exhausted_on_purpose(stage: Stage) -> None:
+    stage.main.fetch(RECEIVED, 7, (2, 1))
+    stage.main.poll(5.0, 7)
+    stage.main.strike(12.0, Effect.WITHHOLD, 7, (2, 2), site="tasks", trigger="exhaust")
+    stage.main.lose_tasks(12.0, 7, (2, 2), then=((3, 1),))
+
+    assert stage.fated(2).fate is Fate.EXHAUSTED
+
+
+def test_a_withheld_task_with_deliveries_left_is_still_to_come_back(stage: Stage) -> None:
+    stage.main.strike(RECEIVED, Effect.WITHHOLD, 7, (2, 1), site="tasks", trigger="exhaust")
+    stage.main.lose_tasks(RECEIVED, 7, (2, 1), then=((3, 1),))
+    stage.ask_in_vain(ASKED)
+
+    assert stage.fated(2).fate is Fate.LOST
+
+
+DIED = 3.0
+
+
+@pytest.mark.parametrize(
+    ("began", "ends", "fate"),
+    [
+        (2.5, 1.0, Fate.FAILED_TRANSIENT),
+        (3.5, 1.0, Fate.FAILED_TRANSIENT),  # a worker takes a moment to notice
+        (2.25, 0.5, Fate.FAILED_ORGANIC),
+        (4.25, 1.0, Fate.FAILED_ORGANIC),
+    ],
+)
+def test_a_batch_that_is_failed_because_a_loader_died_by_our_doing_is_a_passing_error_taken_for_final(
+    stage: Stage, began: float, ends: float, fate: Fate
+) -> None:
+    stage.main.batch(began, 7, (1, 1), ends=ends)
+    stage.books.process(12).start(2.0, 10).crash(DIED, role="loader", job=7, site="downloading")
+    stage.main.post(6.0, 7, (1, 1), failed=(1,))
+
+    assert (stage.fated().fate, stage.fated().whose) == (fate, Whose.WORKER)
+
+
+def test_an_image_that_failed_by_itself_was_not_failed_by_a_loaders_death(stage: Stage) -> None:
+    stage.main.batch(2.5, 7, (1, 1), ends=1.0)
+    stage.main.image(2.25, 7, 1, status=404)
+    stage.books.process(12).start(2.0, 10).crash(DIED, role="loader", job=7, site="downloading")
+    stage.main.post(6.0, 7, (1, 1), failed=(1,))
+
+    assert stage.fated().fate is Fate.FAILED_ORGANIC
+
+
+def test_a_loader_that_died_by_itself_is_no_excuse_and_no_passing_error_of_ours(stage: Stage) -> None:
+    stage.main.batch(2.5, 7, (1, 1), ends=1.0)
+    stage.main.post(6.0, 7, (1, 1), failed=(1,))
+
+    assert stage.fated().fate is Fate.FAILED_ORGANIC
+
+
+def test_what_a_worker_holds_that_we_made_hang_is_not_stuck_by_it(stage: Stage) -> None:
+    stage.main.crash(3.0, "hang", job=7)
+    stage.supervisor.exit(90.0, 1, "ended")
+
+    assert stage.fated().fate is Fate.PENDING
+    assert stage.told(max_deliver=1) == (Fate.EXHAUSTED, Whose.BUDGET, "delivery 1: an injected hang")
+
+
+def test_a_download_that_failed_by_our_doing_explains_the_error_for_that_delivery_only(stage: Stage) -> None:
+    stage.main.strike(2.25, Effect.NETWORK, 7, image="1", kind="http-403", site="image", call=9, trigger="rule")
+    stage.main.image(2.5, 7, 1, status=403, struck=True, call=9)
+    stage.main.post(3.0, 7, (1, 1), failed=(1,))
+    assert stage.fated().fate is Fate.FAILED_EXPECTED
+
+    other = Stage()
+    other.main.strike(2.25, Effect.NETWORK, 7, image="1", kind="http-403", site="image", call=9, trigger="rule")
+    other.main.image(2.5, 7, 1, status=403, struck=True, call=9)
+    later = other.next_life()
+    later.fetch(12.0, 7, (1, 2))
+    later.image(12.5, 7, 1, delivery=2)
+    later.post(13.0, 7, (1, 2), failed=(1,))
+    assert other.fated().fate is Fate.FAILED_ORGANIC
+
+
+def test_a_struck_attempt_that_a_retry_made_good_explains_no_error(stage: Stage) -> None:
+    stage.main.attempt(2.25, "image", 9, status=503, kind="http-503", job=7, sequence=1)
+    stage.main.attempt(2.5, "image", 9, job=7, sequence=1)
+    stage.main.image(2.5, 7, 1, call=9)
+    stage.main.post(3.0, 7, (1, 1), failed=(1,))
+
+    assert stage.fated().fate is Fate.FAILED_ORGANIC
+
+
+def spoil(stage: Stage) -> None:
+    """Let the download for delivery 1 fail by our doing, and that for delivery 2 not."""
+    stage.main.strike(2.25, Effect.NETWORK, 7, image="1", kind="http-503", site="image", call=9, trigger="rule")
+    stage.main.image(2.5, 7, 1, status=503, struck=True, call=9)
+
+
+def test_an_error_that_we_caused_at_one_delivery_and_a_success_at_another_are_no_conflict_of_the_workers(
+    stage: Stage,
+) -> None:
+    spoil(stage)
+    other = stage.next_life()
+    other.fetch(11.0, 7, (1, 2))
+    other.post(12.0, 7, (1, 2))
+    stage.main.post(13.0, 7, (1, 1), failed=(1,))
+
+    assert stage.fated().fate is Fate.FAILED_EXPECTED
+
+
+def test_an_error_at_a_delivery_whose_image_was_good_is_a_conflict_with_a_success(stage: Stage) -> None:
+    spoil(stage)
+    other = stage.next_life()
+    other.fetch(11.0, 7, (1, 2))
+    other.post(12.0, 7, (1, 2), failed=(1,))
+    stage.main.post(13.0, 7, (1, 1))
+
+    assert stage.fated().fate is Fate.CONFLICT
+
+
+def test_a_success_about_an_image_that_is_bad_for_the_whole_run_conflicts_with_an_error(stage: Stage) -> None:
+    stage.main.strike(2.25, Effect.CORRUPT, 7, image="1", trigger="rate")
+    other = stage.next_life()
+    other.fetch(11.0, 7, (1, 2))
+    other.post(12.0, 7, (1, 2))
+    stage.main.post(13.0, 7, (1, 1), failed=(1,))
+
+    assert stage.fated().fate is Fate.CONFLICT

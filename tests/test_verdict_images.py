@@ -529,3 +529,46 @@ def test_what_is_answered_without_having_been_handed_out_to_us_has_no_image_of_i
     main.post(3.0, 7, (1, 1), (2, 1))
 
     assert told(named(books)) == ("pass", "worker", "2 answers, each about the image of its task")
+
+
+# --- faults in depth
+
+
+@pytest.mark.parametrize("kind", ["truncated", "wrong-size"])
+def test_damage_that_does_not_show_may_be_answered_as_a_success(kind: str) -> None:
+    books, main = fetched(1)
+    main.strike(2.0, Effect.CORRUPT, 7, image="1", kind=kind, trigger="rule")
+    main.post(3.0, 7, (1, 1))
+
+    assert reported(books).status is Status.VACUOUS
+
+
+def test_a_download_that_failed_by_our_doing_is_to_be_reported() -> None:
+    books, main = fetched(1)
+    main.strike(2.0, Effect.NETWORK, 7, image="1", kind="http-403", site="image", call=9, trigger="rule")
+    main.image(2.5, 7, 1, status=403, struck=True, call=9)
+    main.post(3.0, 7, (1, 1))
+
+    assert told(reported(books)) == ("fail", "worker", "1 of 1 bad images were answered as a success")
+
+
+def a_loader_died(*, failed: tuple[int, ...]) -> Books:
+    books, main = fetched(1)
+    main.batch(1.5, 7, (1, 1), ends=1.0)
+    books.process(12).start(1.0, 10).crash(2.0, role="loader", job=7, site="downloading")
+    main.post(3.0, 7, (1, 1), failed=failed)
+    return books
+
+
+def test_a_batch_that_was_failed_for_a_loaders_death_was_failed_in_passing() -> None:
+    finding = transient_errors_requeued(a_loader_died(failed=(1,)).case(facts(worker_crash_rate=0.5)))
+    text = "1 of 1 tasks were failed for good by an error that would have passed"
+
+    assert told(finding) == ("fail", "worker", text)
+    assert lines(finding.evidence)[-1] == "12:3"
+
+
+def test_a_loaders_death_for_which_no_batch_was_failed_is_well() -> None:
+    finding = transient_errors_requeued(a_loader_died(failed=()).case(facts(worker_crash_rate=0.5)))
+
+    assert told(finding) == ("pass", "worker", "1 loaders died, and no batch was failed for it")

@@ -62,6 +62,9 @@ def test_every_check_says_one_finding_in_the_order_of_the_testers_list() -> None
         "failed-fetch-resumed",
         "failed-post-redelivered",
         "persistent-errors-do-not-block",
+        "transient-errors-retried",
+        "backoff-grows",
+        "retry-after-honoured",
         "permanent-errors-reported",
         "only-bad-images-fail",
         "batch-survives-a-bad-image",
@@ -311,3 +314,12 @@ def test_no_more_than_twenty_lines_are_named_and_none_that_stands_nowhere(books:
     assert case.places([(-1, 0), (-1, 3), (0, 0)]) == ()
     assert lines(case.places([(0, 1), (1, 1)])) == ["10:1", "20:1"]
     assert lines(case.places([(0, 10), (0, 9)])) == ["10:9", "10:10"]
+
+
+def test_a_dry_run_shows_nothing() -> None:
+    books = healthy()
+    books.processes[0].book("dry", 4.0, effect="crash")
+    about = facts(witness(7, "SUCCESS", 2, 0, delivered=2), worker_crash_rate=0.1, dry_run=True)
+
+    assert judge(books.case(about)).status() is Status.VACUOUS
+    assert books.case(about).is_dry

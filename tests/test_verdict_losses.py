@@ -252,3 +252,23 @@ def test_more_tasks_that_did_not_come_back_than_deliveries_that_went_elsewhere_a
 
     assert told(finding) == ("fail", "service", "at least 2 more of job 7 lost than deliveries went elsewhere")
     assert (finding.tasks, finding.evidence, finding.judged) == ((), (), 4)
+
+
+def test_a_task_that_was_exhausted_on_purpose_is_accounted_for(books: Books, main: Process) -> None:
+    main.fetch(1.0, 7, (1, 1))
+    for delivery, at in ((1, 2.0), (2, 12.0)):
+        main.strike(at, Effect.WITHHOLD, 7, (2, delivery), site="tasks", trigger="exhaust")
+        main.lose_tasks(at, 7, (2, delivery), then=((3, 1),) if delivery == 1 else ())
+    main.post(13.0, 7, (1, 1), (3, 1))
+    finding = judged(books, service(7, "SUCCESS", 3, 0, 1, given_up=1))
+
+    assert told(finding) == ("pass", "service", "3 of 3 tasks are accounted for, 1 of them exhausted on purpose")
+
+
+def test_a_task_that_got_lost_on_its_way_and_never_came_back_is_lost(books: Books, main: Process) -> None:
+    main.lose_tasks(2.0, 7, (1, 1))
+    main.fetch(2.0 + DUE + 0.5, 7)
+    finding = judged(books, service(7, "STARTED", 0, 1))
+
+    cause = "the answer that brought it was lost; asked for again in vain after its ack_wait"
+    assert told(finding) == ("fail", "service", f"1 lost ({cause})")

@@ -467,3 +467,40 @@ def test_a_bad_image_alone_in_its_job_blocks_nothing() -> None:
     main.book("note", 200.0)
 
     assert told(blocked(books)) == ("pass", "worker", "0 of 0 tasks beside 1 bad images were answered")
+
+
+# --- answers that were lost
+
+
+def test_an_answer_that_the_service_took_unheard_needs_not_come_back() -> None:
+    books = Books()
+    main = books.process(10).start(0.0)
+    main.fetch(1.0, 7, (1, 1))
+    main.lose_answer(2.0, 7, (1, 1))
+    finding = failed_post_redelivered(books.case(facts(witness(7, "SUCCESS", 1, 0), **NETWORK)))
+
+    assert told(finding) == (
+        "pass", "service", "1 answers were accepted, and the reply was lost: none had to come back",
+    )  # fmt: skip
+
+
+def test_an_answer_that_was_never_sent_is_judged_beside_one_that_was_taken_unheard() -> None:
+    books = Books()
+    main = books.process(10).start(0.0)
+    main.fetch(1.0, 7, (1, 1), (2, 1))
+    main.lose_answer(2.0, 7, (1, 1))
+    main.post(3.0, 7, (2, 1), outcome="not-sent", struck=True)
+    main.fetch(12.0, 7, (2, 2))
+    main.post(13.0, 7, (2, 2))
+    finding = failed_post_redelivered(books.case(facts(witness(7, "SUCCESS", 2, 0), **NETWORK)))
+    text = "the answers to 1 tasks were kept from arriving; all of them are accounted for"
+
+    assert told(finding) == ("pass", "service", f"{text}; 1 answers were accepted, and the reply was lost")
+
+
+def test_a_single_fetch_that_failed_is_told_as_one() -> None:
+    books, main = a_struck_fetch()
+    main.fetch(20.0, 7)
+    finding = failed_fetch_resumed(books.case(facts(**NETWORK)))
+
+    assert finding.text == "1 tasks call was made to fail, and was followed by another"

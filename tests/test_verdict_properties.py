@@ -72,6 +72,19 @@ def test_a_healthy_run_never_fails_whoever_else_is_there_and_whatever_strikes(pr
         assert [(f.check.slug, f.text) for f in verdict.findings if f.status is Status.FAIL] == [], seed
 
 
+def test_among_the_healthy_runs_are_lost_answers_and_deliveries_dead_loaders_and_slow_batches() -> None:
+    seen: set[tuple[object, ...]] = set()
+    for seed, profile in HEALTHY:
+        for event in played(healthy(seed, profile))[0].all_events():
+            if event.kind == "lost" and (event.rows("leases") or event.data.get("accepted")):
+                seen.add(("lost", event.text("site")))
+            elif event.kind == "fault":
+                seen.add((event.text("effect"), event.text("point"), event.text("role")))
+
+    assert {("lost", "tasks"), ("lost", "result"), ("slow", "", "main")} <= seen
+    assert {("crash", "after-fetch", role) for role in ("main", "loader")} <= seen
+
+
 @pytest.mark.parametrize("profile", list(PROFILES))
 def test_a_healthy_run_is_unknown_only_where_something_cannot_be_known(profile: str) -> None:
     for seed, name in HEALTHY:

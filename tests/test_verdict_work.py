@@ -330,3 +330,42 @@ def test_a_task_that_expired_and_may_come_back_fails_nothing() -> None:
 
     assert (finding.status, finding.judged) == (Status.PASS, 4)
     assert finding.warnings == ("ack_wait is short for batch and prefetch: 2 tasks came back while they were held",)
+
+
+# --- faults that slow a worker
+
+
+def slowed(*, by: float) -> Books:
+    """Answer task 1 at 11 s, 10 s after its receipt, after it has come back; a fault had delayed its batch."""
+    books, main = fetched(1)
+    main.strike(2.0, Effect.SLOW, 7, kind="delay", seconds=by)
+    other = books.process(11, incarnation=2)
+    other.fetch(9.5, 7, (1, 2))
+    main.post(11.0, 7, (1, 1))
+    other.post(12.0, 7, (1, 2))
+    return books
+
+
+def test_a_lease_that_expired_because_we_slowed_its_worker_is_not_the_setups() -> None:
+    text = "2 leases, none expired while it was held (ack_wait 8 s)"
+    finding = outlived(slowed(by=3.0))
+
+    assert finding.text == f"{text}, but for 1 tasks whose worker faults of ours had slowed"
+    assert finding.warnings == ()
+
+
+def test_a_lease_that_had_expired_without_our_delay_too_is_the_setups() -> None:
+    assert outlived(slowed(by=1.0)).warnings != ()
+
+
+def test_what_expired_by_our_delay_is_told_beside_what_expired_by_itself() -> None:
+    books = slowed(by=3.0)
+    other = books.process(12, incarnation=3)
+    other.fetch(20.0, 7, (2, 1))
+    books.process(13, incarnation=4).fetch(29.0, 7, (2, 2))
+    other.post(30.0, 7, (2, 1))
+
+    assert outlived(books).text == (
+        "leases of 1 tasks expired while they were held (ack_wait 8 s): each cost a delivery; "
+        "1 more did since faults of ours slowed their worker"
+    )

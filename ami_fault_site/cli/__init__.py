@@ -1,4 +1,4 @@
-"""Root for the operator: run | check | explain | plan | doctor | stop | sandbox | selftest | site-dir | bundle."""
+"""Root for the operator: it joins the commands, and turns what goes wrong into exit codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 import ami_fault_site
 from ami_fault_site.cli import judging, looking, running, sandboxing, trying  # noqa: F401  they add their commands
 from ami_fault_site.cli.speaking import INTERRUPTED, SETTINGS_WRONG, USAGE, RefusedError, app, refuse
-from ami_fault_site.forecast import LoadError
+from ami_fault_site.load import LoadError
 from ami_fault_site.report import ReportError
 from ami_fault_site.runs import RunError
 from ami_fault_site.sandbox.options import SandboxError, SandboxOptionError

@@ -14,7 +14,9 @@ import typer
 import ami_fault_site
 from ami_fault_site import bundle, doctor, outlook, profiles, runfolder, target
 from ami_fault_site.cli.speaking import SETTINGS_WRONG, RefusedError, app
-from ami_fault_site.forecast import Load, forecast
+from ami_fault_site.forecast import forecast
+from ami_fault_site.grammar import GRAMMAR
+from ami_fault_site.load import Load
 from ami_fault_site.redaction import redact
 from ami_fault_site.settings import SettingsError
 
@@ -37,7 +39,6 @@ def plan(
     over = {
         "AMI_TEST_PROFILE": profile,
         "AMI_TEST_ACK_WAIT": "" if ack_wait is None else f"{ack_wait:g}",
-        "AMI_TEST_MAX_DELIVER": "" if max_deliver is None else str(max_deliver),
     }
     effective = profiles.resolve(os.environ, over)
     load = Load(
@@ -45,12 +46,19 @@ def plan(
         batch,
         prefetch,
         workers,
+        max_deliver=max_deliver,
         seconds_an_image=seconds_an_image,
         restart_delay=restart_delay,
         max_restarts=max_restarts,
     )
     found = forecast(effective.settings, load)
     print(outlook.as_json(found, effective) if as_json else outlook.to_text(found, effective))  # noqa: T201  a result
+
+
+@app.command()
+def grammar() -> None:
+    """Print how rules are written: AMI_TEST_RULES, and --rule of `run`."""
+    print(GRAMMAR, end="")  # noqa: T201  a result
 
 
 @app.command("doctor")

@@ -6,30 +6,28 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from ami_fault_site import display, profiles, runfolder, target
-from ami_fault_site.cli import verdicts
-from ami_fault_site.cli.sandboxing import exports, pictures
+from ami_fault_site.cli import options, verdicts
+from ami_fault_site.cli.sandboxing import exports
 from ami_fault_site.cli.speaking import SETTINGS_WRONG, RefusedError, app, say
 from ami_fault_site.endings import Options, Outcome, Until
 from ami_fault_site.hosts import refused_host
 from ami_fault_site.profiles import Effective
 from ami_fault_site.runfolder import RunFolder
 from ami_fault_site.sandbox.launch import running
-from ami_fault_site.sandbox.options import SandboxInfo, SandboxOptions
+from ami_fault_site.sandbox.options import SandboxInfo
 from ami_fault_site.service import JobWatch, Service
-from ami_fault_site.settings import SCENARIO, Settings
+from ami_fault_site.settings import Settings
 from ami_fault_site.supervisor import Supervisor, child_environ
 from ami_fault_site.target import Target
 from ami_fault_site.verdict.terms import Gate
 
-SANDBOX_PROFILE = "medium"
 WORKER, SAMPLE_WORKER = "ami worker", "ami-sample-worker"
 # What makes a sandbox run short: small batches and few tasks held, so that a crash costs little time.
 SAMPLE_DEFAULTS = {
@@ -48,25 +46,24 @@ _FINISH: dict[Outcome, dict[str, float]] = {
 
 @app.command(context_settings={"allow_interspersed_args": False})
 def run(
-    command: Annotated[list[str] | None, typer.Argument(help="The worker, after --; default: ami worker.")] = None,
-    profile: Annotated[str, typer.Option(help="A profile's name or path.")] = "",
-    seed: Annotated[str, typer.Option(help="The same seed gives the same faults.")] = "",
-    job: Annotated[list[int] | None, typer.Option(help="Strike only this job; may be repeated.")] = None,
-    pipeline: Annotated[
-        list[str] | None, typer.Option(help="Passed on to the worker as --pipeline; may be repeated.")
-    ] = None,
-    max_restarts: Annotated[
-        int, typer.Option(min=0, envvar="MAX_RESTARTS", help="How often to start the worker again.")
-    ] = 50,
-    restart_delay: Annotated[
-        float | None, typer.Option(min=0, envvar="RESTART_DELAY", help="Seconds; 5, with --sandbox 1.")
-    ] = None,
-    until: Annotated[Until, typer.Option(help="What to wait for.")] = Until.DRAINED,
-    idle_after: Annotated[float | None, typer.Option(min=0, help="Seconds; twice ack_wait, else 330.")] = None,
-    timeout: Annotated[
-        float | None, typer.Option(min=0, help="Seconds after which the run ends, at best with 3.")
-    ] = None,
-    run_dir: Annotated[str, typer.Option(help="The run folder; default ./ami-fault-runs/<UTC>-<seed>.")] = "",
+    command: options.CommandArgument = None,
+    profile: options.ProfileOption = "",
+    seed: options.SeedOption = "",
+    job: options.JobOption = None,
+    at: options.AtOption = None,
+    task: options.TaskOption = "",
+    mode: options.ModeOption = None,
+    times: options.TimesOption = None,
+    rule: options.RuleOption = None,
+    dry_run: options.DryRunOption = False,
+    pipeline: options.PipelineOption = None,
+    max_restarts: options.MaxRestartsOption = 50,
+    restart_delay: options.RestartDelayOption = None,
+    until: options.UntilOption = Until.DRAINED,
+    idle_after: options.IdleAfterOption = None,
+    timeout: options.TimeoutOption = None,
+    time_limit: options.TimeLimitOption = "",
+    run_dir: options.RunDirOption = "",
     gate: verdicts.GateOption = Gate.ALL,
     known: verdicts.KnownOption = None,
     strict: verdicts.StrictOption = False,
@@ -75,68 +72,65 @@ def run(
     junit: verdicts.JunitOption = None,
     markdown: verdicts.MarkdownOption = None,
     verbose: verdicts.VerboseOption = False,
-    sandbox: Annotated[bool, typer.Option("--sandbox", help="Start a sandbox Antenna and test that.")] = False,
-    images: Annotated[str, typer.Option(help="With --sandbox: how many images, or a folder of pictures; 200.")] = "",
-    jobs: Annotated[int | None, typer.Option(min=1, help="With --sandbox: how many jobs, 1.")] = None,
-    ack_wait: Annotated[float | None, typer.Option(help="With --sandbox: its ack_wait in seconds, 10.")] = None,
-    max_deliver: Annotated[int | None, typer.Option(min=1, help="With --sandbox: its max_deliver, 2.")] = None,
-    reaper: Annotated[
-        float | None, typer.Option(help="With --sandbox: seconds after which it reaps an idle job, 600.")
-    ] = None,
-    sabotage: Annotated[str, typer.Option(help="With --sandbox: one way in which it shall misbehave.")] = "",
+    sandbox: options.SandboxOption = False,
+    images: options.ImagesOption = "",
+    jobs: options.JobsOption = None,
+    ack_wait: options.AckWaitOption = None,
+    max_deliver: options.MaxDeliverOption = None,
+    reaper: options.ReaperOption = None,
+    sabotage: options.SabotageOption = "",
 ) -> None:
     """Run a worker under faults, start it again when it crashes, and say whether the service lost anything."""
     judged = verdicts.Asked(gate, verdicts.read_known(known or []), strict, as_json, junit, markdown, baseline, verbose)
-    over = {
-        "AMI_TEST_PROFILE": profile,
-        "AMI_TEST_SEED": seed,
-        "AMI_TEST_JOBS": ",".join(str(number) for number in job or []),
-        "AMI_TEST_RUN_DIR": run_dir,
-    }
+    placed = options.Placed(at, task, mode, times)
+    chosen = options.Chosen(profile, seed, tuple(job or ()), run_dir, placed, tuple(rule or ()), dry_run, time_limit)
     delay = restart_delay if restart_delay is not None else (1.0 if sandbox else 5.0)
-    options = Options(until, max_restarts, delay, idle_after, timeout)
-    if command and pipeline:
-        raise RefusedError("--pipeline goes with the worker's own command; after -- write the whole command")
-    only_sandbox = {
-        "images": images, "jobs": jobs, "ack-wait": ack_wait, "max-deliver": max_deliver, "reaper": reaper,
-        "sabotage": sabotage,
-    }  # fmt: skip
-    verdicts.require_finite("--ack-wait", ack_wait)
-    verdicts.require_finite("--reaper", reaper)
-    verdicts.require_writable(judged)
-    stray = [name for name, value in only_sandbox.items() if value]
-    if stray and not sandbox:
-        raise RefusedError(f"--{stray[0]} goes with --sandbox")
-    asked = _Asked(over, dict(os.environ), options, command or [], pipeline or [], None, only_sandbox, judged)
-    if not sandbox:
-        raise typer.Exit(_run(asked))
-    wanted = pictures(SandboxOptions(pipelines=tuple(pipeline or ["moth_binary"]), sabotage=sabotage), images)
-    wanted = replace(wanted, ack_wait=ack_wait or wanted.ack_wait, max_deliver=max_deliver or wanted.max_deliver)
-    wanted = replace(wanted, jobs=jobs or wanted.jobs)
-    if reaper is not None:
-        wanted = replace(wanted, reaper_idle=reaper, reaper_interval=min(wanted.reaper_interval, reaper / 2))
-    with running(wanted) as info:
-        environ = {**SAMPLE_DEFAULTS, **os.environ, **exports(info)}
-        code = _run(replace(asked, environ=environ, sandbox=info))
-    raise typer.Exit(code)
+    ending = Options(until, max_restarts, delay, idle_after, timeout)
+    given = {"images": images, "jobs": jobs, "ack-wait": ack_wait, "max-deliver": max_deliver, "reaper": reaper}
+    asked = _Asked(chosen, ending, command or [], pipeline or [], {**given, "sabotage": sabotage}, judged)
+    raise typer.Exit(_in_sandbox(asked) if sandbox else _anywhere(asked))
 
 
 @dataclass(frozen=True)
 class _Asked:
     """What `run` was asked for. `sandboxed` are the options that go with --sandbox, as given."""
 
-    over: dict[str, str]
-    environ: dict[str, str]
+    chosen: options.Chosen
     options: Options
     command: list[str]
     pipelines: list[str]
-    sandbox: SandboxInfo | None
     sandboxed: Mapping[str, object]
     judged: verdicts.Asked
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    sandbox: SandboxInfo | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong before anything is begun."""
+        if self.command and self.pipelines:
+            raise RefusedError("--pipeline goes with the worker's own command; after -- write the whole command")
+        for name in ("ack-wait", "reaper"):
+            value = self.sandboxed[name]
+            verdicts.require_finite(f"--{name}", value if isinstance(value, float) else None)
+        verdicts.require_writable(self.judged)
+        self.chosen.placed.rule()
+
+
+def _in_sandbox(asked: _Asked) -> int:
+    with running(options.sandbox_options(asked.pipelines, asked.sandboxed)) as info:
+        environ = {**SAMPLE_DEFAULTS, **os.environ, **exports(info)}
+        return _run(replace(asked, environ=environ, sandbox=info))
+
+
+def _anywhere(asked: _Asked) -> int:
+    stray = [name for name, value in asked.sandboxed.items() if value]
+    if stray:
+        raise RefusedError(f"--{stray[0]} goes with --sandbox")
+    return _run(asked)
 
 
 def _run(asked: _Asked) -> int:
-    effective = _effective(asked)
+    settled = options.settle(asked.chosen, asked.environ, asked.sandbox is not None)
+    effective = settled.effective
     where = _target(asked, effective)
     command = _command(asked, effective, where)
     service = Service(where)
@@ -148,20 +142,27 @@ def _run(asked: _Asked) -> int:
     run_folder, settings = joined.run, joined.settings
     if run_folder.holds_a_run():
         raise RefusedError(f"AMI_TEST_RUN_DIR={str(run_folder.path)!r}: holds a run already", SETTINGS_WRONG)
-    outcome = _supervise(asked, command, where, service, run_folder, settings)
+    environ = _environ(asked.environ, settled.over, settings, run_folder)
+    outcome = _supervise(asked, command, where, service, run_folder, settings, environ)
     return verdicts.deliver([run_folder.path], asked.judged, outcome)
 
 
 def _supervise(
-    asked: _Asked, command: list[str], where: Target, service: Service, run_folder: RunFolder, settings: Settings
+    asked: _Asked,
+    command: list[str],
+    where: Target,
+    service: Service,
+    run_folder: RunFolder,
+    settings: Settings,
+    environ: Mapping[str, str],
 ) -> Outcome:
-    environ = _environ(asked, settings, run_folder)
     console = Console(stderr=True, highlight=False)
     watch = JobWatch(service, run_folder.jobs, (where.token,), every=1.0 if asked.sandbox else 3.0)
     with display.choose(console) as shown:
-        options = replace(asked.options, ack_wait=settings.ack_wait)
+        limits = [limit for limit in (asked.options.timeout, asked.chosen.seconds) if limit is not None]
+        ending = replace(asked.options, ack_wait=settings.ack_wait, timeout=min(limits, default=None))
         supervisor = Supervisor(
-            command, environ, run_folder, where, watch, options, shown,
+            command, environ, run_folder, where, watch, ending, shown,
             lambda: _has_ended(asked.sandbox), _invocation(asked, settings),
         )  # fmt: skip
         shown.line(f"run folder {run_folder.path}, seed {settings.seed}, target {where.host}")
@@ -179,7 +180,7 @@ def _invocation(asked: _Asked, settings: Settings) -> str:
         words.append("--sandbox")
     if settings.profile:
         words += ["--profile", settings.profile]
-    words += ["--seed", str(settings.seed)]
+    words += ["--seed", str(settings.seed), *asked.chosen.words()]
     if asked.sandbox is None:
         words += [part for number in sorted(settings.jobs) for part in ("--job", str(number))]
     else:
@@ -201,24 +202,15 @@ def _target(asked: _Asked, effective: Effective) -> Target:
     return where
 
 
-def _environ(asked: _Asked, settings: Settings, run_folder: RunFolder) -> dict[str, str]:
+def _environ(
+    environ: Mapping[str, str], over: Mapping[str, str], settings: Settings, run_folder: RunFolder
+) -> dict[str, str]:
     """Return the worker's environment, with absolute paths: it may work in another folder."""
-    values = {name: text for name, text in asked.over.items() if text}
+    values = dict(over)
     if settings.profile not in ("", *profiles.available()):
         values["AMI_TEST_PROFILE"] = str(Path(settings.profile).absolute())
     values |= {"AMI_TEST_RUN_DIR": str(run_folder.path), "AMI_TEST_SEED": str(settings.seed)}
-    return child_environ(asked.environ, values)
-
-
-def _effective(asked: _Asked) -> Effective:
-    effective = profiles.resolve(asked.environ, asked.over)
-    if any(source != "default" for name, source in effective.sources.items() if name in SCENARIO):
-        return effective
-    if asked.sandbox:
-        asked.over["AMI_TEST_PROFILE"] = SANDBOX_PROFILE
-        return profiles.resolve(asked.environ, asked.over)
-    names = ", ".join(profiles.available())
-    raise RefusedError(f"no scenario chosen: --profile or AMI_TEST_PROFILE takes one of {names}, or a path")
+    return child_environ(environ, values)
 
 
 def _command(asked: _Asked, effective: Effective, where: Target) -> list[str]:

@@ -9,31 +9,31 @@ import sys
 from collections.abc import Iterable
 
 from ami_fault_site.faults import Effect, Site
-from ami_fault_site.history.kept import Kept, Pending
+from ami_fault_site.history.kept import Pending
 from ami_fault_site.history.records import (
     Batch,
     Injection,
     JobRecord,
-    Lease,
     Pace,
     Post,
     Process,
     Ref,
     Seen,
     Tally,
-    Task,
     Trouble,
 )
+from ami_fault_site.history.struck import Struck, float_of, seconds_of, stream_of
 from ami_fault_site.ledger import Event
 
 PACE_SECONDS = 5
 """Response times are kept for stretches of this length: the history grows with the length of a run, in small steps."""
 
 _FETCHED = 200
+_SLOW = 0.2  # seconds from which a call that a fault struck has kept its worker waiting
 _POLLS_APART = 0.5  # seconds; so the history grows with the length of a run and not with its polls
 
 
-class History(Kept):
+class History(Struck):
     """Everything that was booked, task by task. Feed it with `add`, in any order of files."""
 
     def add(self, events: Iterable[Event]) -> None:
@@ -53,24 +53,6 @@ class History(Kept):
                     handler(event, process)
             except (ValueError, TypeError, LookupError) as error:
                 self.unreadable.append(((process.number, event.line), f"{event.kind}: {type(error).__name__}: {error}"))
-
-    # --- where an event belongs
-
-    def _lease(self, stream: str, row: list[object], job: int) -> tuple[Task, Lease]:
-        """Find the delivery that a row [sequence, delivery, consumer sequence, published, ...] names."""
-        sequence, delivery, consumer_sequence, published = row[:4]
-        if not (type(sequence) is type(delivery) is type(consumer_sequence) is type(published) is int):
-            raise ValueError(f"{row[:4]} are not all whole numbers")
-        key = (stream, sequence, published)
-        task = self.tasks.get(key)
-        if task is None:
-            task = self.tasks[key] = Task(key, job)
-        for lease in task.leases:
-            if lease.delivery == delivery:
-                return task, lease
-        lease = Lease(delivery, consumer_sequence)
-        task.leases = (*task.leases, lease) if not task.leases else _in_order(task.leases, lease)
-        return task, lease
 
     # --- the worker's side
 
@@ -93,8 +75,15 @@ class History(Kept):
     def _on_call(self, event: Event, process: Process) -> None:
         site, job, ref = event.text("site"), event.number("job") or 0, (process.number, event.line)
         post = None
-        if site == Site.JOBS.value and (not process.polls or event.mono - process.polls[-1] > _POLLS_APART):
-            process.polls.append(event.mono)
+        if site == Site.JOBS.value:
+            self._lives_on(event, process)
+            if not process.polls or event.mono - process.polls[-1] > _POLLS_APART:
+                process.polls.append(event.mono)
+        elif site == Site.TASKS.value:
+            process.job = job
+            asked, at = self.job(job).asked.setdefault(process.clock, {}), event.mono
+            first, last = asked.get(int(at), (at, at))
+            asked[int(at)] = (min(first, at), max(last, at))
         if site == Site.RESULT.value:
             post = Post(process.number, event.mono, ref)
             post.errors = {int(number): "" for number in event.words("failed") if number.isdigit()}
@@ -108,12 +97,23 @@ class History(Kept):
             lease = self._lease(stream, row, job)[1]
             lease.posts = (*lease.posts, post) if lease.posts else alone
 
-    def _end_of_call(self, event: Event, process: Process) -> Pending | None:
-        return self._pending.pop((process.number, event.number("call") or 0), None)
+    def _end_of_call(self, event: Event, process: Process) -> tuple[Pending | None, list[Injection]]:
+        """Return how a call began, and what struck it; its attempts are taken in, and the time that it cost us."""
+        key = (process.number, event.number("call") or 0)
+        begun, faults = self._pending.pop(key, None), self._faults.pop(key, [])
+        if self._tries:
+            tries = self._tries.pop(key, None)
+            if tries:
+                struck, row = bool(event.data.get("struck")), event.data.get("task")
+                lease = (int(row[0]), int(row[3]), int(row[1])) if isinstance(row, list) else (0, 0, 0)
+                self.attempts.take(process.number, process.clock, tries, struck, faults, lease)
+        if any(one.effect is not Effect.WITHHOLD for one in faults) and seconds_of(event) > _SLOW:
+            process.slowed.append((event.mono - seconds_of(event), event.mono))
+        return begun, faults
 
     def _on_jobs(self, event: Event, process: Process) -> None:
         self._end_of_call(event, process)
-        if self._is_troubled(Site.JOBS.value, event, process):
+        if self._is_troubled(Site.JOBS.value, event, process) or event.data.get("struck"):
             return
         for listed in event.words("jobs"):
             if listed.isdigit():
@@ -125,7 +125,7 @@ class History(Kept):
         self._is_troubled(Site.REGISTER.value, event, process)
 
     def _on_no_answer(self, event: Event, process: Process) -> None:
-        begun = self._end_of_call(event, process)
+        begun, _ = self._end_of_call(event, process)
         site, ref = (begun.site if begun else ""), (process.number, event.line)
         if site == Site.TASKS.value:
             record = self.job(event.number("job") or 0)
@@ -142,33 +142,35 @@ class History(Kept):
         record.last_struck[process.clock] = max(this, record.last_struck.get(process.clock, this))
 
     def _on_leases(self, event: Event, process: Process) -> None:
-        self._end_of_call(event, process)
+        begun, faults = self._end_of_call(event, process)
         job, ref = event.number("job") or 0, (process.number, event.line)
-        seconds = _seconds(event)
+        seconds, rows = seconds_of(event), event.rows("leases")
         sent = event.mono - seconds
         record = self.job(job)
-        if (event.number("status") or 0) >= 400:
-            if event.data.get("struck"):
-                self._struck_fetch(record, event, process)
-            self._is_troubled(Site.TASKS.value, event, process)
+        if event.data.get("struck") and not rows:  # with whatever status: a body that cannot be read may have 200
+            self._struck_fetch(record, event, process)
             return
-        rows = event.rows("leases")
+        if self._is_troubled(Site.TASKS.value, event, process):
+            return
         record.fetched.setdefault(process.clock, Tally()).add(event.mono, ref)
         if not rows:
+            if begun is not None and begun.is_told:
+                return  # it was handed something, all of which was kept from it
             latest = record.empty.setdefault(process.clock, {})
             latest[int(sent)] = max((sent, event.mono), latest.get(int(sent), (sent, event.mono)))
             return
         self.jobs.add(job)
         record.largest = max(record.largest, len(rows))
         self.last_traffic = max(self.last_traffic, event.mono)
-        self._pace(process.clock, event.mono, seconds)
+        if not faults:
+            self._pace(process.clock, event.mono, seconds)
         stream = sys.intern(event.text("stream"))
         for row in rows:
             task, lease = self._lease(stream, row, job)
             task.image_id, task.image = str(row[5]), str(row[6] or row[5])
             if lease.named == task.image_id:
                 lease.named = ""
-            if lease.is_seen:  # the very same delivery, twice; the earlier counts, whichever file is read first
+            if lease.is_known:  # the very same delivery, twice; the earlier counts, whichever file is read first
                 known = self.processes[lease.process]
                 first = (self._wall(known, lease.received), known.file) <= (event.wall, event.file)
                 lease.copies = (*lease.copies, ref if first else lease.ref)
@@ -181,19 +183,19 @@ class History(Kept):
         return self.files.wall_base(process.clock) + mono
 
     def _on_answer(self, event: Event, process: Process) -> None:
-        begun = self._end_of_call(event, process)
+        begun, faults = self._end_of_call(event, process)
         job, ref = event.number("job") or 0, (process.number, event.line)
         post = begun.post if begun is not None else None
         rows = event.rows("tasks")
         if post is None:  # the line before it cannot be read
-            post = Post(process.number, event.mono - _seconds(event), ref)
+            post = Post(process.number, event.mono - seconds_of(event), ref)
             self._attach(post, event, job)
-        post.outcome, post.heard, post.heard_ref = event.text("outcome"), event.mono, ref
-        post.status, post.error, post.struck = (
-            event.number("status") or 0,
-            event.text("error"),
-            bool(event.data.get("struck")),
-        )
+        post.struck, post.error = bool(event.data.get("struck")), event.text("error")
+        if not post.lost:
+            post.outcome, post.heard, post.heard_ref = event.text("outcome"), event.mono, ref
+            post.status = event.number("status") or 0
+            if post.struck and post.is_accepted:  # an answer of our making, whatever it says: nothing was sent
+                post.outcome = "not-sent"
         post.errors = {int(str(row[0])): sys.intern(str(row[1])) for row in event.rows("errors") if row[0] is not None}
         stream = sys.intern(event.text("stream"))
         for row, image in zip(rows, event.words("images"), strict=False):
@@ -202,26 +204,45 @@ class History(Kept):
                 lease.named = image
         if post.is_accepted:
             self.last_traffic = max(self.last_traffic, event.mono)
-            self._pace(process.clock, event.mono, _seconds(event))
+            if not faults:
+                self._pace(process.clock, event.mono, seconds_of(event))
         elif not post.struck:
             self._trouble(Site.RESULT.value, post.error or f"http-{post.status}", event.mono, ref)
 
     def _on_image(self, event: Event, process: Process) -> None:
         self.downloads += 1
         data = event.data  # half of all events are of this kind and the next: they are looked at as briefly as can be
-        if (data["status"] == _FETCHED and not data["error"]) or data["struck"]:
+        struck = self._end_of_call(event, process)[1] if self._faults or self._tries else None
+        if data["status"] == _FETCHED and not data["error"]:
+            if self.lost_images:
+                self._lost_image(event, None)
+            return
+        if data["struck"]:
+            self._lost_image(event, struck)
             return
         if data["error"] or (event.number("status") or 0) >= 400:
             self.failed_images.setdefault(event.text("image") or event.text("name"), (process.number, event.line))
+
+    def _lost_image(self, event: Event, struck: list[Injection] | None) -> None:
+        """Note that the download for a delivery failed by our doing, or that it has gone well since."""
+        row = event.data.get("task")
+        if not isinstance(row, list) or len(row) < 4:
+            return
+        key = (event.number("job") or 0, int(row[0]), int(row[3]), int(row[1]))
+        if struck:
+            self.lost_images[key] = struck[-1]
+        else:
+            self.lost_images.pop(key, None)
 
     def _on_open(self, event: Event, process: Process) -> None:
         if event.data["error"] and not event.data["struck"]:
             self.failed_images.setdefault(event.text("image"), (process.number, event.line))
 
     def _on_batch(self, event: Event, process: Process) -> None:
+        self._lives_on(event, process)
         batch = Batch(process.number, event.mono, (process.number, event.line))
         self._batches[process.number, event.thread] = batch
-        stream, job = _stream(event), event.number("job") or 0
+        stream, job = stream_of(event), event.number("job") or 0
         for row in event.rows("tasks"):
             self._lease(stream, row, job)[1].batch = batch
 
@@ -231,29 +252,6 @@ class History(Kept):
             batch.ended, batch.error = event.mono, event.text("error")
             if batch.error:
                 self.broken_batches.append((event.number("job") or 0, batch))
-
-    def _on_fault(self, event: Event, process: Process) -> None:
-        name = event.text("effect")
-        self.injected[name] += 1
-        self.kinds[f"{name}: {event.text('kind')}"] += 1
-        if event.data.get("counted"):
-            self.injected_by_rate[name] += 1
-        try:
-            effect = Effect(name)
-        except ValueError:
-            return  # of a later version: it is counted, and nothing is judged by it
-        stream, ref = _stream(event), (process.number, event.line)
-        tasks = tuple(((stream, int(str(r[0])), int(str(r[3]))), int(str(r[1]))) for r in event.rows("tasks"))
-        told = (event.text("kind"), event.text("site"), event.text("phase"))
-        about = (event.number("job"), event.text("image"), event.text("subject"))
-        injection = Injection(effect, *told, process.number, event.mono, ref, *about, tasks)
-        self.injections.append(injection)
-        if effect is Effect.CRASH:
-            process.struck_dead = injection
-            self.life(event.incarnation, event.run).crashed = True
-
-    def _on_withheld(self, event: Event, _process: Process) -> None:
-        self.withheld[event.text("why")] += 1
 
     # --- the supervisor's side
 
@@ -273,7 +271,7 @@ class History(Kept):
 
     def _on_seen(self, event: Event, process: Process) -> None:
         counts = (event.number("processed"), event.number("remaining"), event.number("failed"))
-        asked, heard = (_float(event, key, event.mono) for key in ("asked", "heard"))
+        asked, heard = (float_of(event, key, event.mono) for key in ("asked", "heard"))
         ref = (process.number, event.line)
         seen = Seen(event.text("status"), *counts, process.clock, asked, heard, event.wall, ref)
         self.job(event.number("job") or 0).seen.append(seen)
@@ -303,21 +301,3 @@ class History(Kept):
         pace = self.paces.setdefault((clock, int(at // PACE_SECONDS)), Pace())
         pace.calls += 1
         pace.buckets[int(seconds * 1000).bit_length()] += 1
-
-
-def _in_order(leases: tuple[Lease, ...], lease: Lease) -> tuple[Lease, ...]:
-    return tuple(sorted((*leases, lease), key=lambda one: one.delivery))
-
-
-def _seconds(event: Event) -> float:
-    return _float(event, "seconds", 0.0)
-
-
-def _float(event: Event, key: str, default: float) -> float:
-    value = event.data.get(key)
-    return float(value) if isinstance(value, (int, float)) else default
-
-
-def _stream(event: Event) -> str:
-    """Return the stream of the tasks in a batch; ledgers of the first days name the job only."""
-    return sys.intern(event.text("stream") or f"job_{event.number('job') or 0}")

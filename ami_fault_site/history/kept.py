@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ami_fault_site.faults import Effect, Site
+from ami_fault_site.history.attempts import Attempts, Try
 from ami_fault_site.history.files import Files
 from ami_fault_site.history.records import (
     Batch,
@@ -25,18 +26,25 @@ from ami_fault_site.history.records import (
 
 @dataclass
 class Pending:
-    """A call that has begun: how it ends stands further down in the same file, or nowhere."""
+    """A call that has begun: how it ends stands further down in the same file, or nowhere.
+
+    `is_told` is whether it is booked what the service handed out for it, although a fault kept that from the worker.
+    """
 
     site: str
     job: int
     at: float
     ref: Ref
     post: Post | None = None
+    is_told: bool = False
 
 
 @dataclass
 class Kept:
-    """Everything that was booked, task by task; its size goes with the tasks and the length of the run."""
+    """Everything that was booked, task by task; its size goes with the tasks and the length of the run.
+
+    `lost_images` are the downloads that failed for good by our doing, by job, sequence, publish time and delivery.
+    """
 
     files: Files = field(default_factory=Files)
     lives: dict[tuple[str, int], Life] = field(default_factory=dict)
@@ -54,6 +62,11 @@ class Kept:
     kinds: Counter[str] = field(default_factory=Counter)
     eligible: Counter[str] = field(default_factory=Counter)
     withheld: Counter[str] = field(default_factory=Counter)
+    withheld_as: dict[str, str] = field(default_factory=dict)  # one of many reasons that are alike, for an example
+    dry: Counter[str] = field(default_factory=Counter)  # what would have struck
+    budget: tuple[int, str] | None = None  # max_deliver as the faults were held back by it, and where that is from
+    attempts: Attempts = field(default_factory=Attempts)
+    lost_images: dict[tuple[int, int, int, int], Injection] = field(default_factory=dict)
     events: int = 0
     unreadable: list[tuple[Ref, str]] = field(default_factory=list)  # events whose fields are not what they should be
     seals: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -65,6 +78,8 @@ class Kept:
     last_traffic: float = 0.0  # monotonic seconds of the last lease or answer on this host
     _pending: dict[tuple[int, int], Pending] = field(default_factory=dict)
     _batches: dict[tuple[int, str], Batch] = field(default_factory=dict)
+    _faults: dict[tuple[int, int], list[Injection]] = field(default_factory=dict)  # by call, while it is open
+    _tries: dict[tuple[int, int], list[Try]] = field(default_factory=dict)  # likewise
 
     def life(self, number: int, run: str = "") -> Life:
         """Return the record of an incarnation, made at first sight."""
@@ -102,7 +117,8 @@ class Kept:
     def unended_fetches(self) -> list[tuple[int, int, float, Ref]]:
         """Tasks calls whose end nobody booked, as (job, process, when, line): what they reserved nobody ever saw."""
         calls = self._pending.items()
-        return [(one.job, key[0], one.at, one.ref) for key, one in calls if one.site == Site.TASKS.value]
+        fetches = ((key, one) for key, one in calls if one.site == Site.TASKS.value and not one.is_told)
+        return [(one.job, key[0], one.at, one.ref) for key, one in fetches]
 
     def observed_rate(self, effect: Effect) -> float | None:
         """Return injections by rate / eligible calls; None if no call was eligible.

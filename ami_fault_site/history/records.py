@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
-from ami_fault_site.faults import Effect
+from ami_fault_site.faults import Effect, Role, Trigger
 
 TaskKey: TypeAlias = tuple[str, int, int]
 """Stream, sequence, publish time in nanoseconds: equal on every delivery of a task, different for a retried job."""
@@ -40,7 +40,9 @@ class Process:
     """One process, which is one ledger file. Times are on the monotonic clock `clock`, in seconds.
 
     `ended` is when it booked its orderly end. `polls` are the times at which it asked for jobs, at most two a second: a
-    worker does so only once it has done with, or given up, all that it had before.
+    worker does so only once it has done with, or given up, all that it had before. `job` is the last whose tasks it
+    asked for, `slowed` the stretches in which faults of ours kept it waiting. `struck_dead` is the fault that it died
+    of if it ran the loop, `lost_loader` if it only loaded, `hung` the fault that it waits in for ever.
     """
 
     number: int
@@ -56,18 +58,26 @@ class Process:
     last_line: int = 0
     ended: float | None = None
     polls: list[float] = field(default_factory=list)
+    job: int = 0
+    slowed: list[tuple[float, float]] = field(default_factory=list)
     struck_dead: Injection | None = None
+    lost_loader: Injection | None = None
+    hung: Injection | None = None
 
 
 @dataclass
 class Life:
-    """One incarnation of the worker: what is known of its beginning and its end. Times as for Process."""
+    """One incarnation of the worker: what is known of its beginning and its end. Times as for Process.
+
+    `crashed` is whether a fault ended its main process, `hung` whether one keeps it waiting for ever.
+    """
 
     number: int
     run: str = ""
     clock: int | None = None
     armed: bool = False
     crashed: bool = False
+    hung: bool = False
     code: int | None = None
     kind: str = ""
     last_words: list[str] = field(default_factory=list)
@@ -77,11 +87,13 @@ class Life:
     ref: Ref | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Post:
     """One attempt to post results: `outcome` is "" if nothing was booked of its end.
 
-    `errors` are the error texts by sequence; `sent` and `heard` are monotonic seconds of its process's clock.
+    `errors` are the error texts by sequence; `sent` and `heard` are monotonic seconds of its process's clock. `lost` is
+    whether the service has answered and a fault kept that from the worker: then `outcome` is what the service made of
+    it, and `heard` when it did. `cut` is the fault that ended or stopped the process before anything was sent.
     """
 
     process: int
@@ -94,6 +106,8 @@ class Post:
     struck: bool = False
     heard_ref: Ref | None = None
     errors: dict[int, str] = field(default_factory=dict)
+    lost: bool = False
+    cut: Injection | None = None
 
     @property
     def is_accepted(self) -> bool:
@@ -106,7 +120,7 @@ class Post:
         return self.outcome in ("", "unheard")
 
 
-@dataclass
+@dataclass(slots=True)
 class Batch:
     """One passage through the worker's task loop."""
 
@@ -121,8 +135,11 @@ class Batch:
 class Lease:
     """One delivery of one task. `process` is who received it, -1 if only what was done with it is known.
 
-    `sent` is when it was asked for, `received` when it was there: monotonic seconds of that process's clock.
+    `sent` is when it was asked for, `received` when it was there: monotonic seconds of that process's clock. `lost` is
+    whether a fault kept it from the worker.
     """
+
+    lost: ClassVar[bool] = False
 
     delivery: int
     consumer_sequence: int
@@ -136,9 +153,21 @@ class Lease:
     named: str = ""  # the image that its answer was about, if that is not the task's own
 
     @property
-    def is_seen(self) -> bool:
-        """Whether a worker of ours has booked its receipt."""
+    def is_known(self) -> bool:
+        """Whether it is booked when it was handed out: to a worker of ours, or on its way to one."""
         return self.process >= 0
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether a worker of ours has received it."""
+        return self.process >= 0 and not self.lost
+
+
+class LostLease(Lease):
+    """One delivery that a fault kept from the worker: `process` is who had asked, and nobody ever held it."""
+
+    __slots__ = ()  # nor has any other lease a field for this: there are very many
+    lost = True
 
 
 @dataclass(slots=True)
@@ -183,9 +212,13 @@ class Task:
         return any(self.key[1] in post.errors for _, post in self.accepted())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Injection:
-    """A fault that was carried out. `tasks` are the (task, delivery) pairs in a struck batch."""
+    """A fault that was carried out. `tasks` are the (task, delivery) pairs in a struck batch, or kept from a worker.
+
+    `point` is where in a worker's life a crash struck, `role` the process that it struck. `call` is the number of the
+    call in its process, 0 if it struck none. `seconds` is how long it delays.
+    """
 
     effect: Effect
     kind: str
@@ -198,6 +231,17 @@ class Injection:
     image: str
     subject: str
     tasks: tuple[tuple[TaskKey, int], ...] = ()
+    point: str = ""
+    role: str = Role.MAIN.value
+    call: int = 0
+    trigger: str = Trigger.RATE.value
+    rule: str = ""
+    seconds: float = 0.0
+
+    @property
+    def is_of_loader(self) -> bool:
+        """Whether it struck a process that only loads for the one that runs the loop."""
+        return self.role == Role.LOADER.value
 
 
 @dataclass
@@ -244,12 +288,14 @@ class JobRecord:
     """What the workers and the supervisor saw of one job. Times by clock, in monotonic seconds.
 
     `empty` holds, for each whole second in which tasks were asked for and none came, the last such call: when it was
-    sent and when it was answered. So it grows with the length of the run and not with the polls.
+    sent and when it was answered; `asked` the first and the last call in each. So they grow with the length of the run
+    and not with the polls.
     """
 
     number: int
     seen: list[Seen] = field(default_factory=list)
     empty: dict[int, dict[int, tuple[float, float]]] = field(default_factory=dict)
+    asked: dict[int, dict[int, tuple[float, float]]] = field(default_factory=dict)
     fetched: dict[int, Tally] = field(default_factory=dict)
     struck_fetches: dict[int, Tally] = field(default_factory=dict)
     last_struck: dict[int, tuple[float, Ref]] = field(default_factory=dict)  # when, and where that is written

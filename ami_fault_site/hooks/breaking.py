@@ -116,7 +116,7 @@ def broken_socket(harm: Harm, answer: Answer | None = None) -> ScriptedSocket:
 
 def whole_socket(answer: Answer) -> ScriptedSocket:
     """Return a socket on which the real answer comes once more, untouched."""
-    return ScriptedSocket(recording.whole(answer))
+    return ScriptedSocket(recording.whole(answer, answer.failure_on_the_wire))
 
 
 def _script(harm: Harm, answer: Answer | None) -> list[Step]:

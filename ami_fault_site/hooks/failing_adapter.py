@@ -27,11 +27,10 @@ from ami_fault_site.hooks.breaking import (
     comes_instead,
     is_possible,
     pretend_verified,
-    whole_socket,
 )
-from ami_fault_site.hooks.recording import Answer, record
+from ami_fault_site.hooks.recording import Answer, record, whole
 from ami_fault_site.hooks.transport import striking
-from ami_fault_site.hooks.wire import wait
+from ami_fault_site.hooks.wire import ScriptedSocket, wait
 
 Tell = Callable[[Answer], bool]
 """Takes what the service really answered; False lets that answer through after all."""
@@ -114,7 +113,7 @@ class _FailingLate(HTTPAdapter):
 
 def _anew(answer: Answer, method: str) -> HTTPResponse:
     """Return the answer as it was before it was read."""
-    wire = whole_socket(answer)
+    wire = ScriptedSocket(whole(answer, answer.lost))  # urllib3's own error, which names its pool
     parsed = ParsedResponse(wire, method=method)
     wire.close()  # its stream is held by what is parsed
     parsed.begin()

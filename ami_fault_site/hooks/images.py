@@ -6,8 +6,9 @@ import io
 import os
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 from ami_fault_site.faults import SUBTLE_DAMAGE_KINDS, Call, Draw, Seam, Site
 from ami_fault_site.hooks.patch import install as patch
@@ -49,7 +50,7 @@ def _subject(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
 
 def _name(injector: Injector, subject: object) -> Call | None:
     """Name the image: the one that this thread downloaded last, else a path that the user may have named."""
-    path = os.fsdecode(subject) if isinstance(subject, (str, bytes, os.PathLike)) else ""
+    path = os.fsdecode(subject) if _is_path(subject) else ""
     by_path: tuple[str, ...] = (os.path.basename(path), path) if path else ()
     lease, injector.here.image = injector.here.image, None
     if lease is not None:
@@ -91,9 +92,12 @@ def open_damaged(wrapped: Callable[..., Any], kind: str, args: tuple[Any, ...], 
     rest = args[1:] if args else ()
     others = {name: value for name, value in kwargs.items() if name != "fp"}
     try:
-        return wrapped(damaged, *rest, **others)
+        image = wrapped(damaged, *rest, **others)
     finally:
         _leave(subject, damaged)
+    if _is_path(subject):
+        image.filename = _named(subject)
+    return image
 
 
 class _Damaged(io.BytesIO):
@@ -108,7 +112,7 @@ class _Damaged(io.BytesIO):
 
 
 def damage(content: bytes, kind: str) -> bytes:
-    """Return what is left of an image; only what is truncated can still be opened, and then half of it is missing."""
+    """Return what is left of an image; only what is truncated can be opened (no WebP), with half of it missing."""
     if kind == "empty":
         return b""
     if kind == "html":
@@ -134,7 +138,7 @@ def _smaller(open_image: Callable[..., Any], content: bytes) -> bytes:
 
 def _content(subject: object, most: int | None) -> bytes:
     """Read what was to be opened, up to so many bytes, from where PIL would read it."""
-    if isinstance(subject, (str, bytes, os.PathLike)):
+    if _is_path(subject):
         with open(subject, "rb") as stream:
             return stream.read(most)
     try:
@@ -145,7 +149,7 @@ def _content(subject: object, most: int | None) -> bytes:
 
 
 def _leave(subject: object, damaged: io.BytesIO) -> None:
-    if isinstance(subject, (str, bytes, os.PathLike)) or damaged.closed:
+    if _is_path(subject) or damaged.closed:
         return
     try:
         subject.seek(damaged.tell())  # type: ignore[attr-defined]
@@ -153,13 +157,19 @@ def _leave(subject: object, damaged: io.BytesIO) -> None:
         return
 
 
+def _is_path(subject: object) -> TypeGuard[str | bytes | os.PathLike[Any]]:
+    return isinstance(subject, (str, bytes, os.PathLike))
+
+
 def _shown(subject: object) -> str:
     """Return how PIL shows this in "cannot identify image file ...": a path as its name, all else by its repr."""
-    if not isinstance(subject, (str, bytes, os.PathLike)):
-        return repr(subject)
+    return repr(_named(subject) if _is_path(subject) else subject)
+
+
+def _named(path: str | bytes | os.PathLike[Any]) -> str | bytes:
+    """Return how PIL calls a file: by its real path, from 10.1 to 11.1 any, before that a Path."""
     from PIL import __version__
 
-    name = os.fspath(subject)
-    # From 10.1 to 11.1 PIL names the real path.
-    real = (10, 1) <= tuple(int(part) for part in __version__.split(".")[:2]) < (11, 2)
-    return repr(os.path.realpath(name) if real else name)
+    version = tuple(int(part) for part in __version__.split(".")[:2])
+    real = version < (11, 2) and (version >= (10, 1) or isinstance(path, Path))
+    return os.path.realpath(path) if real else os.fspath(path)

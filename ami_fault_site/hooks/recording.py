@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -41,6 +42,16 @@ class Answer:
             return self.raw
 
     @property
+    def failure_on_the_wire(self) -> Exception | None:
+        """What the socket met when the answer was lost, None if that was only the end of the stream."""
+        if self.lost is None:
+            return None
+        # What urllib3 makes of a failure has the socket's own behind it.
+        causes = (self.lost, self.lost.__cause__, self.lost.__context__)
+        # A copy has no context: this one may have been raised while urllib3 was busy with something else.
+        return next((copy(cause) for cause in causes if isinstance(cause, OSError)), None)
+
+    @property
     def head(self) -> bytes:
         """The head as bytes. It says that the connection will be closed, as whoever stands in between may say."""
         status = f"HTTP/{self.version // 10}.{self.version % 10} {self.status_code} {self.reason}"
@@ -75,14 +86,10 @@ def _drain(read: Callable[[], bytes]) -> tuple[bytes, Exception | None]:
     return b"".join(pieces), None
 
 
-def whole(answer: Answer) -> list[Step]:
-    """Return the answer as it came; if it came to grief, so does this."""
-    if answer.lost is None:
-        return [answer.head, _framed(answer, answer.raw, ends=True)]
-    # What urllib3 makes of a failure has the socket's own behind it.
-    causes = (answer.lost, answer.lost.__cause__, answer.lost.__context__)
-    failure = [cause for cause in causes if isinstance(cause, OSError)]
-    return [answer.head, _framed(answer, answer.raw, ends=False), *failure[:1]]
+def whole(answer: Answer, failure: Exception | None) -> list[Step]:
+    """Return the answer as it came; `failure` is what it came to, if it was lost."""
+    end = [] if failure is None else [failure]
+    return [answer.head, _framed(answer, answer.raw, ends=answer.lost is None), *end]
 
 
 def half(answer: Answer) -> list[Step]:

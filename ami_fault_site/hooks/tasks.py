@@ -132,25 +132,29 @@ _CALLS_BEFORE = 2  # that are seen before any of the loop's function: of our own
 
 
 def _work(passage: _Passage, work: Callable[[], object]) -> object:
-    """Strike in the midst of a batch: at the first call that the loop's function makes, else at its end."""
-    calls = 0
+    """Strike in the midst of a batch: at the first call that the loop's function makes, else at its end.
 
-    def look(_frame: FrameType, event: str, _argument: object) -> None:
+    At its end also under a profiler that is no function, as cProfile before Python 3.12: it could not be put back.
+    """
+    calls, before = 0, sys.getprofile()
+
+    def look(frame: FrameType, event: Any, argument: object) -> None:
         nonlocal calls
         calls += event == "call"
+        if before is not None:
+            before(frame, event, argument)
         if calls > _CALLS_BEFORE:
-            strike()
+            sys.setprofile(before)
+            passage.meets(Point.IN_BATCH)
 
-    def strike() -> None:
-        sys.setprofile(before)
-        passage.meets(Point.IN_BATCH)
-
-    before = sys.getprofile()
-    sys.setprofile(look)
+    if before is None or callable(before):
+        sys.setprofile(look)
     try:
         result = work()
-        if calls <= _CALLS_BEFORE:
-            strike()
-        return result
     finally:
-        sys.setprofile(before)
+        # What is raised out of `look` takes it off. The loop may have set one of its own, which stays.
+        if sys.getprofile() in (look, None) and (before is None or callable(before)):
+            sys.setprofile(before)
+    if calls <= _CALLS_BEFORE:
+        passage.meets(Point.IN_BATCH)
+    return result

@@ -119,14 +119,10 @@ class _Hooks:
         attempt = self._begin(_here.attempts, connection)
         harm = attempt.harm
         try:
-            if (
-                harm is not None
-                and comes_instead(harm)
-                and not (_is_proxied(connection) and harm.kind not in CONNECT_KINDS)
-            ):
-                break_fresh(connection, harm)
-            else:
+            if harm is None or not comes_instead(harm) or (_is_proxied(connection) and harm.kind not in CONNECT_KINDS):
                 wrapped(*args, **kwargs)
+            else:
+                break_fresh(connection, harm)
         except BaseException as error:
             attempt.end(0, error)
             raise
@@ -184,7 +180,8 @@ class _Hooks:
             return response
         if harm is None or attempt.again is None:
             return wrapped()
-        timeout = connection.sock.gettimeout()  # urllib3 1.26 tells it to the socket only
+        # urllib3 1.26 tells it to the socket only; not every TLS library's socket tells it back.
+        timeout = getattr(connection.sock, "gettimeout", lambda: connection.timeout)()
         answer = record(wrapped())
         strikes = is_possible(harm, answer) and self._ask(lambda: attempt.heard(harm, answer), False)
         if connection.sock is not None:
@@ -228,9 +225,7 @@ def _is_proxied(connection: Any) -> bool:
 def _break(connection: Any, harm: Harm) -> None:
     """Break a connection that is about to send, be it fresh, from the pool, or broken already."""
     if harm.kind in CONNECT_KINDS:
-        if connection.sock is not None:
-            connection.close()
-        break_fresh(connection, harm)
+        break_fresh(connection, harm)  # raises; urllib3 closes what was open
     if isinstance(connection.sock, ScriptedSocket):
         return
     if connection.sock is None and _is_proxied(connection):

@@ -73,14 +73,19 @@ class ScriptedSocket(socket.socket):
 
 def error_answer(status: int, retry_after: float | None = None) -> bytes:
     """Return an HTTP error answer as a web server or proxy in front of a service sends it."""
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        phrase = "Unknown"
-    title = f"{status} {phrase}"
+    title = f"{status} {_phrase(status)}"
     body = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
     later = "" if retry_after is None else f"Retry-After: {ceil(retry_after)}\r\n"
     return _closing(f"{title}\r\nContent-Type: text/html\r\n{later}", body)
+
+
+def _phrase(status: int) -> str:
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return "Request Entity Too Large"  # as proxies call it; Python does so up to 3.12
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
 
 
 def cut_json_answer() -> bytes:

@@ -74,7 +74,7 @@ def _spare_deliveries(report: Report) -> str:
     rates = [
         f"{taking[row.effect]} ({row.set_rates[-1]:g})"
         for row in report.faults
-        if row.effect in taking and row.injected
+        if row.effect in taking and row.injected and any(row.set_rates)
     ]
     lower = " and the ".join(rates) or "rates"
     return f"raise max_deliver of the service{now}, or lower the {lower}; `ami-fault plan` tells what to expect"
@@ -134,6 +134,8 @@ def _no_tasks(report: Report) -> str:
 def _after_vacuous(report: Report) -> str:
     if not report.tasks.handed_out:
         return _no_tasks(report)
+    if report.dry is not None and report.nothing_fired:
+        return "the same for real: without AMI_TEST_DRY_RUN"
     if report.nothing_fired:
         return "raise the rates, or take more images; `ami-fault plan` tells the chance that nothing strikes"
     open_ones = [one.check for one in report.findings if one.status in NOT_JUDGED[:2]]

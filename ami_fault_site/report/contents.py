@@ -62,6 +62,21 @@ class FaultRow:
 
 
 @dataclass(frozen=True)
+class AttemptRow:
+    """The calls of one site where faults strike each attempt at them.
+
+    `absorbed` are the calls that a fault struck and that came well through it, `failed` those that failed for it.
+    """
+
+    site: str
+    calls: int
+    absorbed: int
+    failed: int
+    tries: int
+    struck: int
+
+
+@dataclass(frozen=True)
 class OrganicExit:
     """An end of the worker's own making, with the last lines of its output."""
 
@@ -87,7 +102,9 @@ class TaskFigures:
     """What became of the tasks, in numbers.
 
     `total` are those that anything is known of, `taken_by_others` those of `still_out` that another worker has.
-    `fates` and `marks` are counted by name, `exhausted_by` says by whose doing deliveries were used up.
+    `fates` and `marks` are counted by name, `exhausted_by` says by whose doing deliveries were used up. Of what a fault
+    kept from the worker, `lost_answers` are tasks whose answer was accepted all the same, `lost_leases` deliveries that
+    got lost on their way, `kept_back` those that were kept back on purpose.
     """
 
     total: int
@@ -101,6 +118,9 @@ class TaskFigures:
     fates: dict[str, int]
     marks: dict[str, int]
     exhausted_by: dict[str, int]
+    lost_answers: int = 0
+    lost_leases: int = 0
+    kept_back: int = 0
 
 
 @dataclass(frozen=True)
@@ -174,7 +194,10 @@ class RunRow:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that a rendering shows. `status` is the verdict in one word, `headline` in one sentence."""
+    """Everything that a rendering shows. `status` is the verdict in one word, `headline` in one sentence.
+
+    `deaths` counts crashes and hangs by how and where, `dry` what a dry run would have struck (None if it was none).
+    """
 
     headline: str
     status: str
@@ -188,6 +211,9 @@ class Report:
     worker: WorkerFigures
     faults: tuple[FaultRow, ...]
     kinds: dict[str, int]
+    deaths: dict[str, int]
+    attempts: tuple[AttemptRow, ...]
+    dry: dict[str, int] | None
     withheld: dict[str, int]
     tasks: TaskFigures
     recovery: Recovery

@@ -10,6 +10,7 @@ from ami_fault_site.faults import Effect
 from ami_fault_site.forecast import RATE_FIELDS
 from ami_fault_site.history import Life
 from ami_fault_site.report.contents import (
+    AttemptRow,
     FaultRow,
     JobRow,
     OrganicExit,
@@ -54,14 +55,46 @@ def fault_rows(case: Case) -> tuple[FaultRow, ...]:
     for effect in Effect:
         rates = {_rate(settings, effect) for settings in case.facts.settings} or {0.0}
         injected = case.history.injected[effect.value]
-        if max(rates) or injected:
+        if max(rates) or injected or case.is_set(effect):
             eligible, observed = case.history.eligible[effect.value], case.history.observed_rate(effect)
             rows.append(FaultRow(effect.value, tuple(sorted(rates)), eligible, injected, observed))
     return tuple(rows)
 
 
+def attempt_rows(case: Case) -> tuple[AttemptRow, ...]:
+    """Count the calls by their attempts, site by site; none where faults strike whole calls."""
+    rows = sorted(case.history.attempts.sites.items())
+    return tuple(
+        AttemptRow(site, row.calls, row.absorbed, row.failed, row.tries, row.struck) for site, row in rows if row.tries
+    )
+
+
+def deaths(case: Case) -> dict[str, int]:
+    """Count crashes and hangs by how and where they struck; older ledgers do not say where."""
+    counts: Counter[str] = Counter()
+    for one in case.struck(Effect.CRASH):
+        if one.point:
+            counts[f"{one.kind} at {one.point}{' in a loader' if one.is_of_loader else ''}"] += 1
+    return dict(sorted(counts.items()))
+
+
+def withheld(case: Case) -> dict[str, int]:
+    """Count the faults that were held back, by reason; of the many that each name a task, one stands for all."""
+    history = case.history
+    told = {}
+    for why, times in sorted(history.withheld.items()):
+        example = history.withheld_as.get(why, "")
+        text = f"{why.removesuffix(': ')}, as {example.removeprefix(why)}" if example else why
+        if why == "budget: " and history.budget is not None:
+            most, source = history.budget
+            text = f"by the budget of {most} deliveries ({source}), as {example.removeprefix(why)}"
+        told[text] = times
+    return told
+
+
 _COUNTED = (
     "total", "handed_out", "answered", "answered_with_error", "came_back", "unheard", "still_out", "taken_by_others",
+    "lost_answers", "lost_leases", "kept_back",
 )  # fmt: skip
 
 
@@ -82,6 +115,10 @@ def task_figures(case: Case) -> TaskFigures:
         is_out = not is_answered and not task.is_unheard
         counts["unheard"] += not is_answered and not is_out
         counts["still_out"] += is_out
+        counts["lost_answers"] += is_answered and all(post.lost for _, post in task.accepted())
+        for lease in task.leases:
+            if lease.lost:
+                counts["kept_back" if case.ends.is_withheld(task, lease) else "lost_leases"] += 1
         counts["taken_by_others"] += is_out and fated.fate is Fate.TAKEN_ELSEWHERE
     fates[Fate.NEVER_DELIVERED] += sum(case.fates.never_delivered(stream) for stream in case.streams.all)
     return TaskFigures(
@@ -101,7 +138,11 @@ def recovery(case: Case) -> Recovery:
     for task in case.tasks():
         for lease in task.leases if len(task.leases) > 1 else ():
             after = task.lease(lease.delivery + 1)
-            if after is None or not (lease.is_seen and after.is_seen) or any(post.is_accepted for post in lease.posts):
+            if (
+                after is None
+                or not (lease.is_known and after.is_known)
+                or any(post.is_accepted for post in lease.posts)
+            ):
                 continue
             if case.ends.clock(lease) == case.ends.clock(after):
                 seconds.append(after.received - lease.received)

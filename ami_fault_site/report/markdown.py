@@ -84,14 +84,12 @@ def _proof(finding: ToldFinding) -> str:
 def _what_happened(report: Report) -> Iterator[str]:
     yield f"worker: {escaped(wording.worker_line(report))}"
     for row in report.faults:
-        rates = "/".join(f"{rate:g}" for rate in row.set_rates)
-        yield f"{row.effect}: set to {rates}, struck {row.injected} of {row.eligible} times"
-    for why, times in report.withheld.items():
-        yield f"{times} withheld: {escaped(why)}"
+        yield f"{row.effect}: set to {wording.rates(row)}, struck {row.injected} of {row.eligible} times"
+    for line in wording.fault_lines(report):
+        yield escaped(line)
     yield f"tasks: {escaped(wording.task_line(report))}"
-    for line in (wording.unheard_line(report), wording.fate_line(report), wording.recovery_line(report)):
-        if line:
-            yield escaped(line)
+    for line in wording.more_of_tasks(report):
+        yield escaped(line)
     yield f"queue: {escaped(', '.join(str(row) for row in report.parameters))}"
     for problem in report.ledger_problems:
         yield f"ledger: {escaped(problem)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ami_fault_site.faults import Effect, Site
+from ami_fault_site.faults import Effect, Mode, Site
 from ami_fault_site.history import Injection, Lease, Post, Ref, Task
 from ami_fault_site.verdict.case import Case
 from ami_fault_site.verdict.ends import End, How
@@ -13,10 +13,19 @@ from ami_fault_site.verdict.ends import End, How
 _IMAGE_FAULTS = {
     Effect.IMAGE_404: "a fault struck: its image was answered 404",
     Effect.CORRUPT: "a fault struck: its image was damaged",
+    Effect.NETWORK: "a fault struck: a try to load its image failed",
 }
 _BATCH_FAULTS = {
     Effect.CRASH: "a fault struck: its process crashed",
     Effect.TRANSIENT: "a fault struck: a passing error left its batch",
+    Effect.SLOW: "a fault struck: its batch was delayed",
+}
+_MODES = {
+    Mode.KILL.value: "its process was killed",
+    Mode.SEGV.value: "its process died of a segmentation fault",
+    Mode.ABORT.value: "its process aborted",
+    Mode.HANG.value: "its process hangs from here on",
+    Mode.SYSEXIT.value: "a SystemExit was raised in its process",
 }
 _ENDS = {
     How.DROPPED: "left unanswered when its worker ended",
@@ -39,7 +48,7 @@ class Moment:
 
 def moments_of(case: Case, task: Task, lease: Lease, before: Lease | None) -> list[Moment]:
     """Return what is known of one delivery, in order; `before` is the last one before it that was seen."""
-    clock = case.ends.clock(lease) if lease.is_seen else -1
+    clock = case.ends.clock(lease) if lease.is_known else -1
     found = [*_receipt(case, task, lease, before), *_faults(case, task, lease)]
     if lease.batch is not None:
         found.append(_moment(case, lease.batch.process, lease.batch.began, "its batch began", lease.batch.ref))
@@ -50,7 +59,7 @@ def moments_of(case: Case, task: Task, lease: Lease, before: Lease | None) -> li
     told = {one.ref for one in found}
     if end.how in _ENDS and not lease.posts and not (end.refs and set(end.refs) <= told):
         # What was given up while it was still on its way was so from the moment that it arrived.
-        at = end.at if end.at is None or not lease.is_seen else max(end.at, lease.received)
+        at = end.at if end.at is None or not lease.is_known else max(end.at, lease.received)
         found.append(Moment(clock, at, _said(end), end.refs[0] if end.refs else None))
     return found
 
@@ -60,11 +69,14 @@ def _moment(case: Case, process: int, at: float, text: str, ref: Ref) -> Moment:
 
 
 def _receipt(case: Case, task: Task, lease: Lease, before: Lease | None) -> Iterator[Moment]:
-    if not lease.is_seen:
+    if not lease.is_known:
         yield Moment(-1, None, f"delivery {lease.delivery}: nobody of ours has booked its receipt", None)
         return
     took = _how_long(case, lease, before)
     what = f"delivery {lease.delivery} of job {task.job}, to {holder_name(case, lease)}"
+    if lease.lost:
+        on_purpose = case.ends.is_withheld(task, lease)
+        what += "; a fault kept it back on purpose" if on_purpose else "; a fault let it get lost on its way"
     yield _moment(case, lease.process, lease.received, f"{took}: {what}", lease.ref)
     for copy in lease.copies:
         at = lease.received
@@ -93,13 +105,26 @@ def _faults(case: Case, task: Task, lease: Lease) -> Iterator[Moment]:
         if one.effect in _IMAGE_FAULTS and _is_of_image(task, lease, one):
             text = f"{_IMAGE_FAULTS[one.effect]} ({one.kind})"
         elif one.effect in _BATCH_FAULTS and (task.key, lease.delivery) in one.tasks:
-            text = f"{_BATCH_FAULTS[one.effect]} ({one.kind}, {one.phase} the batch)"
+            text = _batch_fault(one)
         if text:
             yield _moment(case, one.process, one.at, text, one.ref)
 
 
+def _batch_fault(one: Injection) -> str:
+    """Say what struck a batch: how and where, as far as that is booked."""
+    if one.effect is Effect.SLOW:
+        return f"{_BATCH_FAULTS[one.effect]} by {one.seconds:g} s"
+    where = one.point or f"{one.phase} the batch"
+    if one.effect is Effect.CRASH and one.kind in _MODES:
+        loader = " (a loader)" if one.is_of_loader else ""
+        return f"a fault struck: {_MODES[one.kind]}{loader} ({where})"
+    return f"{_BATCH_FAULTS[one.effect]} ({one.kind}, {where})"
+
+
 def _is_of_image(task: Task, lease: Lease, one: Injection) -> bool:
     """Say whether an image was struck for this delivery: the last of it that its process had received by then."""
+    if one.effect is Effect.NETWORK and one.site != Site.IMAGE.value:
+        return False
     if (one.image or one.subject) != task.image_id or one.process != lease.process or one.job not in (None, task.job):
         return False
     received = [other.received for other in task.leases if other.process == lease.process and other.received <= one.at]
@@ -114,10 +139,14 @@ def _answer(case: Case, task: Task, lease: Lease, post: Post) -> Iterator[Moment
         yield _moment(case, post.process, post.sent, f"which was about image {lease.named}, not its own", post.ref)
     struck = _that_struck(case, task, post) if post.struck else None
     if struck is not None:
-        text = f"a fault struck: its post failed ({struck.kind})"
+        what = "the reply to its post was lost" if post.lost else "its post failed"
+        text = f"a fault struck: {what} ({struck.kind})"
         yield _moment(case, struck.process, struck.at, text, struck.ref)
     if post.heard is not None and post.heard_ref is not None:
         yield _moment(case, post.process, post.heard, _became(post), post.heard_ref)
+    elif post.cut is not None:
+        end = case.ends.of(task, lease)
+        yield _moment(case, post.process, post.cut.at, f"not sent: {end.cause}", post.cut.ref)
     else:
         holder = case.lives.holder(post.process)
         text = f"how that ended nobody has booked: {holder.how.value} while posting"
@@ -127,6 +156,10 @@ def _answer(case: Case, task: Task, lease: Lease, post: Post) -> Iterator[Moment
 def _became(post: Post) -> str:
     """Say what became of an answer."""
     why = post.error or f"HTTP {post.status}"
+    if post.lost:
+        return (
+            f"{'accepted' if post.is_accepted else 'refused'} by the service, and the answer lost (HTTP {post.status})"
+        )
     if post.is_accepted:
         return f"accepted by the service ({why})"
     if post.struck:

@@ -89,6 +89,9 @@ def _unknown(report: Report) -> str:
 def _vacuous(report: Report) -> str:
     if not report.tasks.handed_out:
         return "no task was handed out: this run shows nothing"
+    if report.dry is not None and report.nothing_fired:
+        would = counted(sum(report.dry.values()), "fault")
+        return f"a dry run: {would} would have struck, and nothing was touched: this run shows nothing"
     if report.nothing_fired:
         return "no fault ever struck: this run shows nothing"
     open_ones = [one for one in report.findings if one.status in NOT_JUDGED[:2]]

@@ -21,6 +21,7 @@ _MEANINGS = {
     Fate.FAILED_ORGANIC: "failed",
     Fate.CONFLICT: "answered both ways",
     Fate.EXHAUSTED: "all its deliveries were used up, and no answer was accepted",
+    Fate.EXHAUSTED_ON_PURPOSE: "kept from the workers until no delivery was left",
     Fate.TAKEN_ELSEWHERE: "another worker has it",
     Fate.LOST: "never handed out again",
     Fate.STUCK: "kept by a live worker",
@@ -58,7 +59,7 @@ def _in_order(case: Case, task: Task) -> list[Moment]:
         found += [_unseen(missing) for missing in range(number, lease.delivery)]
         number = lease.delivery + 1
         found += moments_of(case, task, lease, before)
-        before = lease if lease.is_seen else before
+        before = lease if lease.is_known else before
     if len({one.clock for one in found}) > 1 or any(one.at is None for one in found):
         return found
     return sorted(found, key=lambda one: one.at or 0.0)

@@ -86,12 +86,11 @@ def _what_happened(report: Report) -> Iterator[Text]:
         for line in exit_.last_words:
             yield _labelled("", f"| {line}")
     yield from _faults(report.faults)
-    for why, times in report.withheld.items():
-        yield _labelled("", f"{times} withheld: {why}")
+    for line in wording.fault_lines(report):
+        yield _labelled("", line)
     yield _labelled("tasks", wording.task_line(report))
-    for line in (wording.unheard_line(report), wording.fate_line(report), wording.recovery_line(report)):
-        if line:
-            yield _labelled("", line)
+    for line in wording.more_of_tasks(report):
+        yield _labelled("", line)
     for row in report.jobs:
         yield _labelled(f"job {row.job}", f"ours {wording.ours(row)}; service {wording.theirs(row)}")
     yield _labelled("queue", ", ".join(str(row) for row in report.parameters))
@@ -107,7 +106,7 @@ def _faults(rows: tuple[FaultRow, ...]) -> Iterator[Text]:
         return
     table = [("", "set", "observed", "injected", "of")]
     for row in rows:
-        rates = "/".join(f"{rate:g}" for rate in row.set_rates)
+        rates = wording.rates(row)
         observed = "-" if row.observed_rate is None else f"{row.observed_rate:.3f}"
         table.append((row.effect, rates, observed, str(row.injected), str(row.eligible)))
     widths = [max(len(cells[column]) for cells in table) for column in range(len(table[0]))]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ami_fault_site.endings import Outcome
-from ami_fault_site.report.contents import NOT_JUDGED, JobRow, NamedTask, Report, RunRow, ToldFinding
+from ami_fault_site.report.contents import NOT_JUDGED, FaultRow, JobRow, NamedTask, Report, RunRow, ToldFinding
 from ami_fault_site.report.ending import ENDINGS
 from ami_fault_site.report.sentence import counted, weight
 
@@ -107,6 +107,44 @@ def unheard_line(report: Report) -> str:
     if not report.tasks.unheard:
         return ""
     return f"{report.tasks.unheard} more answered, but the reply was never heard: only the service knows"
+
+
+def lost_line(report: Report) -> str:
+    """Count what faults kept from the worker, "" if nothing was."""
+    tasks = report.tasks
+    told = [f"{tasks.lost_answers} answered, and the answer lost: the service has it"] if tasks.lost_answers else []
+    if tasks.lost_leases:
+        told.append(f"{counted(tasks.lost_leases, 'delivery', 'deliveries')} lost on the way to the worker")
+    if tasks.kept_back:
+        told.append(f"{counted(tasks.kept_back, 'delivery', 'deliveries')} kept back on purpose")
+    return "; ".join(told)
+
+
+def rates(row: FaultRow) -> str:
+    """Say how often a fault was set to strike, in each run; "-" where only names or rules say so."""
+    return "/".join(f"{rate:g}" for rate in row.set_rates) if any(row.set_rates) else "-"
+
+
+def fault_lines(report: Report) -> Iterator[str]:
+    """Say what else is to be told of the faults: where they struck, what came well through them, what was held back."""
+    if report.dry is not None:
+        would = ", ".join(f"{number} {effect}" for effect, number in report.dry.items()) or "nothing"
+        yield f"a dry run: would have struck {would}; nothing was touched"
+    if report.deaths:
+        yield "deaths: " + ", ".join(f"{number} {how}" for how, number in report.deaths.items())
+    for row in report.attempts:
+        share = f"{row.struck / row.tries:.3f}"
+        failed = f"{row.failed} of {counted(row.calls, 'call')} failed for it ({row.failed / row.calls:.3f})"
+        tries = f"{row.struck} of {counted(row.tries, 'attempt')} struck ({share})"
+        yield f"{row.site}: {tries}, {failed}, {row.absorbed} absorbed by a retry"
+    for why, times in report.withheld.items():
+        yield f"{times} withheld: {why}"
+
+
+def more_of_tasks(report: Report) -> Iterator[str]:
+    """Say what else is to be told of the tasks, as far as there is anything."""
+    lines = (unheard_line(report), lost_line(report), fate_line(report), recovery_line(report))
+    yield from (line for line in lines if line)
 
 
 def fate_line(report: Report) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ami_fault_site.faults import Effect
-from ami_fault_site.verdict import calm, counts, crashes, deliveries, images, jobs, losses, network, work
+from ami_fault_site.verdict import calm, counts, crashes, deliveries, images, jobs, losses, network, retries, work
 from ami_fault_site.verdict.case import Case
 from ami_fault_site.verdict.facts import Facts
 from ami_fault_site.verdict.terms import Check, Finding, Status, Verdict, with_known
@@ -21,6 +21,9 @@ CHECKS: Mapping[Check, Callable[[Case], Finding]] = {
     network.RESUMED: network.failed_fetch_resumed,
     network.REDELIVERED: network.failed_post_redelivered,
     network.NOT_BLOCKED: network.persistent_errors_do_not_block,
+    retries.RETRIED: retries.transient_errors_retried,
+    retries.BACKOFF: retries.backoff_grows,
+    retries.HONOURED: retries.retry_after_honoured,
     images.REPORTED: images.permanent_errors_reported,
     images.ONLY_BAD: images.only_bad_images_fail,
     images.SURVIVES: images.batch_survives_a_bad_image,

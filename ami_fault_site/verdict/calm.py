@@ -53,7 +53,9 @@ def _hung(case: Case) -> list[tuple[int, int]]:
     if case.facts.damage:  # the line that ends the call may be missing
         return []
     fetches = case.history.unended_fetches
-    return [ref for _, process, at, ref in fetches if case.history.processes[process].last - at > _HANGS]
+    processes = case.history.processes
+    own = [row for row in fetches if processes[row[1]].hung is None]
+    return [ref for _, process, at, ref in own if processes[process].last - at > _HANGS]
 
 
 def degrades_gracefully(case: Case) -> Finding:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
-from ami_fault_site.faults import Effect
+from ami_fault_site.faults import API_SITES, Effect, Layer, Site
 from ami_fault_site.history import History, Injection, Lease, Place, Ref, Task
 from ami_fault_site.settings import Settings
 from ami_fault_site.verdict.ends import End, Ends, How
@@ -38,9 +38,19 @@ class Case:
 
     # --- what was asked for, and what struck
 
-    def is_set(self, *effects: Effect) -> bool:
-        """Say whether one of these faults was set to strike, in any of the runs."""
-        return any(_is_set(settings, effect) for settings in self.facts.settings for effect in effects)
+    def is_set(self, *effects: Effect, at: Collection[Site] = ()) -> bool:
+        """Say whether one of these faults was set to strike, in any of the runs; with `at` at one of these sites."""
+        return any(is_set(settings, effect, at) for settings in self.facts.settings for effect in effects)
+
+    @property
+    def strikes_attempts(self) -> bool:
+        """Whether faults strike each attempt at a call, below the worker's own retries, in any of the runs."""
+        return any(settings.network_layer is Layer.ATTEMPT for settings in self.facts.settings)
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether nothing was to be touched in any of the runs."""
+        return bool(self.facts.settings) and all(settings.dry_run for settings in self.facts.settings)
 
     def struck(self, *effects: Effect) -> list[Injection]:
         """Return the injections with one of these effects, in the order of their ledgers' wall clocks."""
@@ -115,6 +125,15 @@ def task_name(task: Task) -> str:
     return f"job {task.job} task {task.key[1]}{image}"
 
 
-def _is_set(settings: Settings, effect: Effect) -> bool:
+def is_set(settings: Settings, effect: Effect, at: Collection[Site] = ()) -> bool:
+    """Say whether a fault was set to strike by its rate, by names or by a rule; with `at` at one of these sites."""
+    for rule in settings.rules:
+        struck = any(term.harm is not None and term.harm.effect is effect for term in rule.terms)
+        if struck and (not at or set(at) & set(rule.sites)):
+            return True
+    if effect is Effect.WITHHOLD:
+        return bool(settings.exhaust)
+    if effect is Effect.NETWORK and at and not set(at) & set(API_SITES):
+        return False
     named = bool(settings.permanent_error_images) and effect in (Effect.IMAGE_404, Effect.CORRUPT)
     return named or (effect in _RATES and float(getattr(settings, _RATES[effect])) > 0)

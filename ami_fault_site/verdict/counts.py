@@ -16,6 +16,8 @@ ACCURATE = Check(
     is_safety=True,
 )
 
+_EXHAUSTED = (Fate.EXHAUSTED, Fate.EXHAUSTED_ON_PURPOSE)
+
 
 def failure_counts_accurate(case: Case) -> Finding:
     """Compare the counts job by job, where the service's have come to rest."""
@@ -60,7 +62,7 @@ def _judge(case: Case, one: Account) -> _Judged:
     size, largest = witness.size, stream.size
     if size is not None and largest is not None and size < largest:
         said.problems.append(f"{name} had {largest} images and its counts now add up to {size}")
-        said.tasks += [task for task in stream.tasks if case.fates.of(task).fate is Fate.EXHAUSTED]
+        said.tasks += [task for task in stream.tasks if case.fates.of(task).fate in _EXHAUSTED]
         return said
     if one.misnamed:
         said.agreed.append(f"{name}: not compared, since {one.misnamed} answers were about other images")

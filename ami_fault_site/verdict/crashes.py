@@ -105,8 +105,8 @@ def _redelivered(case: Case) -> list[tuple[Task, Lease, Lease]]:
             after = task.lease(lease.delivery + 1)
             if (
                 after is not None
-                and lease.is_seen
-                and after.is_seen
+                and lease.is_known
+                and after.is_known
                 and case.ends.clock(lease) == case.ends.clock(after)
             ):
                 found.append((task, lease, after))

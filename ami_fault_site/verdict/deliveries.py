@@ -69,6 +69,6 @@ def _after_answer(case: Case, task: Task) -> list[Lease]:
         found += [
             one
             for one in task.leases
-            if one.is_seen and one.delivery > lease.delivery and case.ends.clock(one) == clock and one.sent > due
+            if one.is_known and one.delivery > lease.delivery and case.ends.clock(one) == clock and one.sent > due
         ]
     return list({id(one): one for one in found}.values())

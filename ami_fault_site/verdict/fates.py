@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ami_fault_site.faults import Effect
-from ami_fault_site.history import History, Injection, Lease, Post, Ref, Task, TaskKey
+from ami_fault_site.history import History, Lease, Post, Ref, Task, TaskKey
 from ami_fault_site.verdict.accounts import Account, account, unrecorded_by_name
 from ami_fault_site.verdict.ends import End, Ends, How
 from ami_fault_site.verdict.facts import Facts
 from ami_fault_site.verdict.lives import Lives
+from ami_fault_site.verdict.spoilt import SpoiltImages
 from ami_fault_site.verdict.streams import Stream, Streams
 from ami_fault_site.verdict.terms import Whose
 
@@ -25,6 +26,7 @@ class Fate(Enum):
     FAILED_ORGANIC = "failed-organic"
     CONFLICT = "conflict"
     EXHAUSTED = "exhausted"
+    EXHAUSTED_ON_PURPOSE = "exhausted-on-purpose"
     TAKEN_ELSEWHERE = "taken-elsewhere"
     LOST = "lost"
     STUCK = "stuck"
@@ -56,6 +58,7 @@ class Fated:
 _DONE = Fated(Fate.DONE)
 _RECOVERED = Fated(Fate.RECOVERED)
 _SILENT = 5.0  # seconds that a worker may be silent however short ack_wait is
+_NOTICED = 1.0  # seconds within which a worker notices that a loader has died
 _CUT_OFF = "its last delivery was reserved by a tasks call that an injected crash cut off"
 _DAMAGED = "the ledger is not complete"
 
@@ -72,12 +75,10 @@ class Fates:
         self.accounts: list[Account] = [self._account(stream) for stream in streams.all]
         self._drained = {id(one.stream): streams.drained(one.stream) for one in self.accounts}
         self._accounts = {id(one.stream): one for one in self.accounts}
-        self.bad_images: dict[str, list[Injection]] = {}
+        self.spoilt = SpoiltImages(history)
         self.passing: set[tuple[TaskKey, int]] = set()
         for injection in history.injections:
-            if injection.effect in (Effect.IMAGE_404, Effect.CORRUPT):
-                self.bad_images.setdefault(injection.image or injection.subject, []).append(injection)
-            elif injection.effect is Effect.TRANSIENT:
+            if injection.effect is Effect.TRANSIENT:
                 self.passing.update(injection.tasks)
         self.unrecorded = {id(one.stream): one.unrecorded(self.drained(one.stream)) for one in self.accounts}
         self._unrecorded_keys = self._name_unrecorded()
@@ -187,7 +188,7 @@ class Fates:
             return None
         for lease in task.leases:
             after = task.lease(lease.delivery + 1)
-            if after is None or not (lease.is_seen and after.is_seen):
+            if after is None or not (lease.is_known and after.is_known):
                 continue
             seconds = after.received - lease.sent
             if self._ends.clock(after) == self._ends.clock(lease) and seconds < wait - self._facts.parameters.haste:
@@ -208,6 +209,9 @@ class Fates:
         sequence = task.key[1]
         good = [lease for lease, post in task.accepted() if sequence not in post.errors]
         bad = [lease for lease, post in task.accepted() if sequence in post.errors]
+        passed = [lease for lease in bad if self.spoilt.is_spoilt(task, lease) or self._lost_its_loader(task, lease)]
+        if good and bad and len(passed) == len(bad):
+            return self._failed(task, bad)  # what failed at one delivery by our doing went well at another
         if good and bad:
             whose = Whose.SERVICE if self.early(task) else Whose.WORKER
             return Fated(Fate.CONFLICT, whose, "a success and an error were both accepted", refs=_refs(task))
@@ -220,12 +224,19 @@ class Fates:
         return self._failed(task, bad)
 
     def _failed(self, task: Task, bad: list[Lease]) -> Fated:
-        if task.image_id in self.bad_images:
+        if self.spoilt.explains(task, bad):
             return Fated(Fate.FAILED_EXPECTED)
-        if any((task.key, lease.delivery) in self.passing for lease in bad):
+        if any((task.key, lease.delivery) in self.passing or self._lost_its_loader(task, lease) for lease in bad):
             why = "a passing error was answered as a final one"
             return Fated(Fate.FAILED_TRANSIENT, Whose.WORKER, why, refs=_refs(task))
         return Fated(Fate.FAILED_ORGANIC, Whose.WORKER, "an error that we did not inject", refs=_refs(task))
+
+    def _lost_its_loader(self, task: Task, lease: Lease) -> bool:
+        """Say whether a loader died by our doing while this batch was worked on: the others' death is no reason."""
+        if lease.batch is None or task.image_id in self._history.failed_images:
+            return False
+        ended = lease.batch.ended if lease.batch.ended is not None else float("inf")
+        return self._lives.loader_died(self._lives.holder(lease.batch.process), lease.batch.began - _NOTICED, ended)
 
     def _unheard(self, task: Task, stream: Stream) -> Fated:
         arrived = self._accounts[id(stream)].arrived()
@@ -233,17 +244,17 @@ class Fates:
             first = any(post.is_open for lease in task.leases if lease.delivery == 1 for post in lease.posts)
             sent = [post for lease in task.leases for post in lease.posts if post.is_open]
             if all(task.key[1] in post.errors for post in sent):
-                return Fated(Fate.FAILED_EXPECTED if task.image_id in self.bad_images else Fate.FAILED_ORGANIC)
+                return self._failed(task, [lease for lease in task.leases if any(p.is_open for p in lease.posts)])
             return _DONE if first else _RECOVERED
         if arrived is None:
             return Fated(Fate.PENDING, cause="nobody heard whether its answer arrived", refs=_refs(task))
         return self._unanswered(task, stream)
 
     def _unanswered(self, task: Task, stream: Stream) -> Fated:
-        seen = [lease for lease in task.leases if lease.is_seen]
-        if not seen:
+        known = [lease for lease in task.leases if lease.is_known]
+        if not known:
             return Fated(Fate.PENDING, cause="only an answer tells of it", refs=_refs(task))
-        last = max(seen, key=lambda lease: lease.delivery)
+        last = max(known, key=lambda lease: lease.delivery)
         end = self._ends.of(task, last)
         refs = (*_refs(task), *end.refs)
         if stream.status == "REVOKED":
@@ -269,6 +280,8 @@ class Fates:
             return Fated(Fate.PENDING, cause=_DAMAGED, refs=refs)
         if end.how is How.HELD and self._is_stuck(max(task.leases, key=lambda one: one.delivery), end):
             return Fated(Fate.STUCK, Whose.WORKER, "a live worker held its last delivery and never answered", refs=refs)
+        if all(one.is_ours for one in ends) and any(self._ends.is_withheld(task, lease) for lease in task.leases):
+            return Fated(Fate.EXHAUSTED_ON_PURPOSE, Whose.BUDGET, "it was kept from the worker on purpose", refs=refs)
         causes = "; ".join(f"delivery {number}: {one.cause}" for number, one in enumerate(ends, 1))
         order = (Whose.BUDGET, Whose.SETUP, Whose.WORKER, Whose.SERVICE)
         # What was still worked on when the run ended, long after ack_wait, had too little time: that is the setup's.
@@ -378,7 +391,7 @@ def _is_plain(task: Task) -> bool:
 
 
 def _refs(task: Task) -> tuple[Ref, ...]:
-    return tuple(lease.ref for lease in task.leases if lease.is_seen)
+    return tuple(lease.ref for lease in task.leases if lease.is_known)
 
 
 def _why_pending(end: End) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ami_fault_site.faults import Effect
-from ami_fault_site.history import Injection, Lease, Post, Ref, Task
+from ami_fault_site.faults import Effect, Mode
+from ami_fault_site.history import Lease, Post, Ref, Task
 from ami_fault_site.verdict.case import Case
 from ami_fault_site.verdict.fates import Fate
+from ami_fault_site.verdict.spoilt import shows
 from ami_fault_site.verdict.terms import Check, Finding, Group, Status, Whose
 
 REPORTED = Check(
@@ -42,7 +43,7 @@ NAMED = Check(
 
 def permanent_errors_reported(case: Case) -> Finding:
     """Look at the answer that followed each missing or damaged image."""
-    struck = _struck_leases(case)
+    struck = [row for row in case.fates.spoilt.leases if shows(row[2])]
     told = [(task, lease, one) for task, lease, one in struck if any(post.is_accepted for post in lease.posts)]
     if not told:
         return _nothing_bad(case, REPORTED)
@@ -58,27 +59,6 @@ def permanent_errors_reported(case: Case) -> Finding:
     tasks = {task.key: task for task, _, _ in told}
     text = f"{len(tasks)} tasks with a bad image, all of them reported as failed"
     return case.say(REPORTED, Status.PASS, text, tasks.values(), judged=len(told))
-
-
-def _struck_leases(case: Case) -> list[tuple[Task, Lease, Injection]]:
-    """Tie each bad image to the lease for which it was loaded: the process's last of that image before it."""
-    by_image: dict[str, list[Task]] = {}
-    for task in case.tasks():
-        if task.image_id in case.fates.bad_images:
-            by_image.setdefault(task.image_id, []).append(task)
-    found = []
-    for image, injections in case.fates.bad_images.items():
-        for one in injections:
-            leases = [
-                (lease.received, task, lease)
-                for task in by_image.get(image, [])
-                for lease in task.leases
-                if lease.process == one.process and lease.received <= one.at
-            ]
-            if leases:
-                _, task, lease = max(leases, key=lambda row: row[0])
-                found.append((task, lease, one))
-    return found
 
 
 def _heard(lease: Lease) -> list[Ref]:
@@ -124,7 +104,7 @@ def batch_survives_a_bad_image(case: Case) -> Finding:
         for _, post in task.accepted():
             if post.errors:
                 posts.setdefault(id(post), (post, []))[1].append(task)
-    bad = case.fates.bad_images
+    bad = case.fates.spoilt.images
     with_bad = [(post, tasks) for post, tasks in posts.values() if any(task.image_id in bad for task in tasks)]
     if not with_bad:
         return _nothing_bad(case, SURVIVES)
@@ -149,10 +129,14 @@ def batch_survives_a_bad_image(case: Case) -> Finding:
 
 
 def transient_errors_requeued(case: Case) -> Finding:
-    """Look at the tasks that were in a batch when an exception was let out of the loop."""
+    """Look at the tasks that were in a batch when an exception was let out of the loop, or when a loader died."""
     struck = case.struck(Effect.TRANSIENT)
+    deaths = [one for one in case.struck(Effect.CRASH) if one.is_of_loader and one.kind != Mode.HANG.value]
     keys = {key for one in struck for key, _ in one.tasks}
+    keys |= {task.key for task, _ in case.with_fate(Fate.FAILED_TRANSIENT)}
     tasks = [task for key in sorted(keys) if (task := case.history.tasks.get(key)) is not None]
+    if not tasks and deaths:
+        return case.say(PASSING, Status.PASS, f"{len(deaths)} loaders died, and no batch was failed for it")
     if not tasks:
         if case.is_set(Effect.TRANSIENT):
             return case.say(PASSING, Status.VACUOUS, "passing errors were set and none struck a task")
@@ -160,7 +144,7 @@ def transient_errors_requeued(case: Case) -> Finding:
     fates = {task.key: case.fates.of(task) for task in tasks}
     final = [task for task in tasks if fates[task.key].fate is Fate.FAILED_TRANSIENT]
     if final:
-        refs = [*(one.ref for one in struck), *(ref for task in final for ref in fates[task.key].refs)]
+        refs = [*(one.ref for one in (*struck, *deaths)), *(ref for task in final for ref in fates[task.key].refs)]
         text = f"{len(final)} of {len(tasks)} tasks were failed for good by an error that would have passed"
         return case.say(PASSING, Status.FAIL, text, final, refs, judged=len(tasks))
     lost = [task for task in tasks if fates[task.key].fate is Fate.LOST]

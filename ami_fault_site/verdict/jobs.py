@@ -48,6 +48,7 @@ ENDS_WITHIN = 10.0
 REAPED_WITHIN = 1800.0
 """Seconds without an answer after which the reaper must have come: it looks every 15 minutes for jobs idle for 10."""
 
+_GONE = (Fate.EXHAUSTED, Fate.EXHAUSTED_ON_PURPOSE, Fate.LOST)
 _VAIN_CALLS = 3
 
 
@@ -110,7 +111,7 @@ def _end_of(case: Case, stream: Stream) -> tuple[Status, str]:
             f"job {stream.job} is {detail.status} {idle / 60:.0f} minutes after its last task ({counts})",
         )
     what = f"job {stream.job} is {detail.status}, not at its end ({counts})"
-    gone = [task for task in stream.tasks if case.fates.of(task).fate in (Fate.EXHAUSTED, Fate.LOST)]
+    gone = [task for task in stream.tasks if case.fates.of(task).fate in _GONE]
     if gone:
         return Status.UNKNOWN, f"{what}; the reaper has not come yet: `ami-fault check --wait 30m` waits for it"
     return Status.UNKNOWN, what
@@ -125,7 +126,7 @@ def _counted_for(case: Case, stream: Stream) -> float:
 
 
 def _last_traffic(case: Case, stream: Stream, otherwise: float) -> float:
-    leases = [lease for task in stream.tasks for lease in task.leases if lease.is_seen]
+    leases = [lease for task in stream.tasks for lease in task.leases if lease.is_known]
     times = [case.wall(lease.process, lease.received) for lease in leases]
     times += [case.wall(p.process, p.heard) for t in stream.tasks for _, p in t.accepted() if p.heard is not None]
     return max(times, default=otherwise)
@@ -175,7 +176,7 @@ def _was_out(case: Case, task: Task, end: Seen) -> bool:
     sent = [post.sent for post in posts]
     if sent and min(sent) <= end.heard:
         return False
-    if not all(lease.is_seen and case.ends.clock(lease) == end.clock for lease in task.leases):
+    if not all(lease.is_known and case.ends.clock(lease) == end.clock for lease in task.leases):
         return False
     if len(task.leases) != max(lease.delivery for lease in task.leases):
         return False
@@ -209,7 +210,7 @@ def _asked_after(job: JobRecord | None, end: Seen) -> bool:
 
 
 def _after(case: Case, task: Task, end: Seen) -> list[Lease]:
-    return [one for one in task.leases if one.is_seen and case.ends.clock(one) == end.clock and one.sent > end.heard]
+    return [one for one in task.leases if one.is_known and case.ends.clock(one) == end.clock and one.sent > end.heard]
 
 
 def no_starvation(case: Case) -> Finding:

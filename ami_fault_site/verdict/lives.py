@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from ami_fault_site.faults import Effect
+from ami_fault_site.faults import Effect, Mode, Site
 from ami_fault_site.history import History, Injection, Life, Process, Ref
 
 HolderKey: TypeAlias = tuple[str, str, int]
@@ -38,13 +38,32 @@ class Holder:
 
 @dataclass(frozen=True)
 class Abort:
-    """A moment at which a worker gave up the whole job that it was working on; `injection` None if by itself."""
+    """A moment at which a worker gave up the whole job that it was working on; `injection` None if by itself.
+
+    One that hangs has given it up as well, without knowing.
+    """
 
     at: float
     job: int
     error: str
     ref: Ref
     injection: Injection | None = None
+
+    @property
+    def is_hang(self) -> bool:
+        """Whether a fault of ours makes the worker wait for ever."""
+        return self.injection is not None and self.injection.kind == Mode.HANG.value
+
+    @property
+    def cause(self) -> str:
+        """Why, in words."""
+        if self.injection is None:
+            return f"{self.error} left the worker's task loop"
+        if self.injection.effect is Effect.TRANSIENT:
+            return "an injected transient error"
+        if self.is_hang:
+            return "an injected hang"
+        return "an injected death of a loader" if self.injection.is_of_loader else "an injected SystemExit"
 
 
 _HOW = {
@@ -67,6 +86,8 @@ class Lives:
         self._holders: dict[int, Holder] = {}
         self._pollers: dict[int, Process | None] = {}
         self._last: dict[HolderKey, float] = {}
+        self._slowed: dict[HolderKey, list[tuple[float, float]]] | None = None
+        self._loaders_died: dict[HolderKey, list[float]] = {}
         self._aborts = self._find_aborts()
 
     def holder(self, process: int) -> Holder:
@@ -105,6 +126,25 @@ class Lives:
         index = bisect_left(aborts, since, key=lambda one: one.at)
         found = aborts[index] if index < len(aborts) else None
         return found if found is not None and (until is None or found.at <= until) else None
+
+    def slowed(self, holder: Holder, since: float, until: float) -> float:
+        """Return for how many of these seconds a fault of ours kept some process of a life waiting."""
+        if self._slowed is None:
+            self._slowed = self._find_slowed()
+        stretches = self._slowed.get(holder.key, [])
+        first = max(0, bisect_right(stretches, (since, float("inf"))) - 1)
+        total = 0.0
+        for began, ended in stretches[first:]:
+            if began >= until:
+                break
+            total += max(0.0, min(ended, until) - max(began, since))
+        return total
+
+    def loader_died(self, holder: Holder, since: float, until: float) -> bool:
+        """Say whether a fault of ours ended a loader of this life in this stretch of time."""
+        deaths = self._loaders_died.get(holder.key, [])
+        index = bisect_left(deaths, since)
+        return index < len(deaths) and deaths[index] <= until
 
     def silent_since(self, holder: Holder) -> float:
         """Return when a life last booked anything, in monotonic seconds of its clock."""
@@ -158,15 +198,43 @@ class Lives:
     def _find_aborts(self) -> dict[tuple[HolderKey, int], list[Abort]]:
         found: dict[tuple[HolderKey, int], list[Abort]] = {}
         for one in self._history.injections:
-            if one.effect is Effect.TRANSIENT:
-                abort = Abort(one.at, one.job or 0, one.kind, one.ref, one)
-                found.setdefault((self.holder(one.process).key, abort.job), []).append(abort)
+            holder = self.holder(one.process) if one.effect in (Effect.TRANSIENT, Effect.CRASH) else None
+            if holder is not None and _aborts(one, holder):
+                abort = Abort(one.at, one.job or self._history.processes[one.process].job, one.kind, one.ref, one)
+                found.setdefault((holder.key, abort.job), []).append(abort)
+                if one.is_of_loader and not abort.is_hang:
+                    self._loaders_died.setdefault(holder.key, []).append(one.at)
+        exits = {(one.process, one.job) for one in self._history.injections if one.kind == Mode.SYSEXIT.value}
         for batch_job, batch in self._history.broken_batches:
+            if batch.error == SystemExit.__name__ and (batch.process, batch_job) in exits:
+                continue  # told above, with the fault
             abort = Abort(batch.ended or batch.began, batch_job, batch.error, batch.ref)
             found.setdefault((self.holder(batch.process).key, batch_job), []).append(abort)
         for aborts in found.values():
             aborts.sort(key=lambda one: one.at)
+        for deaths in self._loaders_died.values():
+            deaths.sort()
         return found
+
+    def _find_slowed(self) -> dict[HolderKey, list[tuple[float, float]]]:
+        """Merge what overlaps: a life that waits twice at a time waits once."""
+        found: dict[HolderKey, list[tuple[float, float]]] = {}
+        slow = [(stretch, process.number) for process in self._history.processes for stretch in process.slowed]
+        for (began, ended), process in sorted(slow):
+            merged = found.setdefault(self.holder(process).key, [])
+            if merged and began <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(ended, merged[-1][1]))
+            else:
+                merged.append((began, ended))
+        return found
+
+
+def _aborts(one: Injection, holder: Holder) -> bool:
+    """Say whether a fault makes a worker give up the job, and not the ghost."""
+    if one.effect is Effect.TRANSIENT or one.is_of_loader or one.kind == Mode.HANG.value:
+        return True
+    survived = one.kind == Mode.SYSEXIT.value and holder.how is not HowEnded.CRASHED
+    return survived and one.site != Site.POSTING.value
 
 
 def _supervised(process: Process, life: Life | None, crash: Injection | None) -> Holder:

@@ -43,7 +43,9 @@ def no_task_lost(case: Case) -> Finding:
     if case.facts.damage:
         text = f"{total} tasks, none seen lost, but the ledger is not complete: {case.facts.damage[0]}"
         return case.say(NOT_LOST, Status.UNKNOWN, text, judged=total)
-    return case.say(NOT_LOST, Status.PASS, f"{total} of {total} tasks are accounted for", judged=total)
+    on_purpose = len(case.with_fate(Fate.EXHAUSTED_ON_PURPOSE))
+    why = f", {on_purpose} of them exhausted on purpose" if on_purpose else ""
+    return case.say(NOT_LOST, Status.PASS, f"{total} of {total} tasks are accounted for{why}", judged=total)
 
 
 def _nameless_unrecorded(case: Case) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ami_fault_site.faults import Effect, Site
-from ami_fault_site.history import JobRecord, Ref, Task
+from ami_fault_site.history import JobRecord, Ref, Task, TaskKey
 from ami_fault_site.verdict.case import Case
 from ami_fault_site.verdict.ends import How
 from ami_fault_site.verdict.fates import Fate
@@ -34,11 +34,12 @@ def failed_fetch_resumed(case: Case) -> Finding:
     """Look for a good tasks call after the last one that we made fail."""
     struck = [job for job in case.history.job_records.values() if job.struck_fetches]
     if not struck:
-        return _nothing_struck(case, RESUMED, f"no {Site.TASKS.value} call was struck")
+        return _nothing_struck(case, RESUMED, f"no {Site.TASKS.value} call was struck", Site.TASKS)
     count = sum(tally.count for job in struck for tally in job.struck_fetches.values())
     silent = [job for job in struck if not _is_resumed(case, job)]
     if not silent:
-        text = f"{count} tasks calls were made to fail, each was followed by another"
+        calls = f"{count} tasks call{' was' if count == 1 else 's were'} made to fail"
+        text = f"{calls}, {'and' if count == 1 else 'each'} was followed by another"
         return case.say(RESUMED, Status.PASS, text, judged=count)
     refs = [job.last_struck[clock][1] for job in silent for clock in _silent_clocks(job)]
     names = ", ".join(f"job {job.number}" for job in silent)
@@ -82,13 +83,17 @@ def _lived_on(case: Case, job: JobRecord) -> bool:
 
 
 def failed_post_redelivered(case: Case) -> Finding:
-    """Look at every lease whose result post we made fail."""
-    tasks: dict[tuple[str, int, int], Task] = {}
+    """Look at every lease whose result post we made fail; what the service took all the same needs not come back."""
+    tasks: dict[TaskKey, Task] = {}
     for task, lease, end in case.ended(How.ABANDONED):
         if lease.posts and end.is_ours:
             tasks[task.key] = task
+    taken = sum(1 for task in case.tasks() for _, post in task.accepted() if post.lost)
+    unheard = f"{taken} answers were accepted, and the reply was lost" if taken else ""
     if not tasks:
-        return _nothing_struck(case, REDELIVERED, f"no {Site.RESULT.value} post was struck")
+        if taken:
+            return case.say(REDELIVERED, Status.PASS, f"{unheard}: none had to come back", judged=taken)
+        return _nothing_struck(case, REDELIVERED, f"no {Site.RESULT.value} post was struck", Site.RESULT)
     lost = [task for task in tasks.values() if case.fates.of(task).fate is Fate.LOST]
     if lost:
         refs: list[Ref] = [ref for task in lost for ref in case.fates.of(task).refs]
@@ -101,12 +106,13 @@ def failed_post_redelivered(case: Case) -> Finding:
         text = f"of {len(waiting)} of {len(tasks)} tasks whose answer never arrived it cannot be told: {cause}"
         return case.say(REDELIVERED, Status.UNKNOWN, text, waiting, judged=len(tasks))
     text = f"the answers to {len(tasks)} tasks were kept from arriving; all of them are accounted for"
+    text += f"; {unheard}" if unheard else ""
     return case.say(REDELIVERED, Status.PASS, text, tasks.values(), judged=len(tasks))
 
 
 def persistent_errors_do_not_block(case: Case) -> Finding:
     """Look at the tasks that were not struck in jobs some of whose images always fail."""
-    bad = case.fates.bad_images
+    bad = case.fates.spoilt.images
     if not bad:
         if case.is_set(Effect.IMAGE_404, Effect.CORRUPT):
             return case.say(NOT_BLOCKED, Status.VACUOUS, "lasting errors were set and none struck")
@@ -123,7 +129,7 @@ def persistent_errors_do_not_block(case: Case) -> Finding:
     return case.say(NOT_BLOCKED, Status.PASS, text, judged=len(others))
 
 
-def _nothing_struck(case: Case, check: Check, text: str) -> Finding:
-    if case.is_set(Effect.NETWORK):
+def _nothing_struck(case: Case, check: Check, text: str, site: Site) -> Finding:
+    if case.is_set(Effect.NETWORK, at=(site,)):
         return case.say(check, Status.VACUOUS, text)
     return case.say(check, Status.NOT_APPLICABLE, "no network error was set")

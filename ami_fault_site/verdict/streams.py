@@ -126,7 +126,7 @@ class Streams:
         last: dict[int, float] = {}
         for task in stream.tasks:
             for lease in task.leases:
-                if lease.is_seen:
+                if lease.is_known:
                     clock = self._history.processes[lease.process].clock
                     last[clock] = max(last.get(clock, 0.0), lease.received)
         wait = parameters.longest + parameters.slack
@@ -144,8 +144,8 @@ class Streams:
         lost = record.lost_fetches if record is not None else None
         stream.largest_fetch = record.largest if record is not None else 0
         stream.unseen = len(unseen) + (lost.count if lost else 0)
-        crashed = all(self._lives.holder(process).how is HowEnded.CRASHED for process, _ in unseen)
-        stream.unseen_ours = bool(unseen) and crashed and not (lost and lost.count)
+        cut_off = all(self._is_cut_off(process) for process, _ in unseen)
+        stream.unseen_ours = bool(unseen) and cut_off and not (lost and lost.count)
         stream.unseen_refs = [*(ref for _, ref in unseen), *(lost.refs if lost else [])]
         stream.witness = self._facts.witnesses.get(job)
         why = self._history.unwitnessed.get(job) or self._facts.witness_missing
@@ -154,6 +154,11 @@ class Streams:
             stream.elsewhere = max(stream.elsewhere, stream.witness.delivered - known)
         stream.largest_size = self._size(job, stream.witness)
         return stream
+
+    def _is_cut_off(self, process: int) -> bool:
+        """Say whether a fault of ours ended a process, or the life that it belonged to."""
+        lost_loader = self._history.processes[process].lost_loader is not None
+        return lost_loader or self._lives.holder(process).how is HowEnded.CRASHED
 
     def _size(self, job: int, witness: JobWitness | None) -> int | None:
         """Return the largest size that the service ever gave: counts may be lost, images are not added."""

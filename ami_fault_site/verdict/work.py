@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ami_fault_site.history import Lease
+from ami_fault_site.history import Lease, Task
 from ami_fault_site.verdict.case import Case
 from ami_fault_site.verdict.ends import End, How
 from ami_fault_site.verdict.fates import Fate, Mark
@@ -49,19 +49,33 @@ def _is_neglect(case: Case, lease: Lease, end: End) -> bool:
 
 def leases_outlive_their_work(case: Case) -> Finding:
     """Look for tasks that came back while their worker still had them."""
-    expired = [task for task in case.tasks() if Mark.EXPIRED_WHILE_HELD in case.fates.of(task).marks]
-    held = {task.key: task for task, _, _ in case.ended(How.EXPIRED)}
-    tasks = {**{task.key: task for task in expired}, **held}
+    marked = [task for task in case.tasks() if Mark.EXPIRED_WHILE_HELD in case.fates.of(task).marks]
+    late = {task.key: task for task in marked}
+    late |= {task.key: task for task, _, _ in case.ended(How.EXPIRED)}
+    tasks = {key: task for key, task in late.items() if _is_setups(case, task)}
+    slowed = len(late) - len(tasks)
+    ours = f"; {slowed} more did since faults of ours slowed their worker" if slowed else ""
     judged = sum(task.handed_out for task in case.tasks())
     wait = case.facts.parameters.ack_wait
     known = "" if wait is None else f" (ack_wait {wait:g} s)"
     if not tasks:
-        return case.say(OUTLIVE, Status.PASS, f"{judged} leases, none expired while it was held{known}", judged=judged)
+        text = f"{judged} leases, none expired while it was held{known}"
+        text += f", but for {slowed} tasks whose worker faults of ours had slowed" if slowed else ""
+        return case.say(OUTLIVE, Status.PASS, text, judged=judged)
     used_up = [t for t in tasks.values() if case.fates.of(t).fate in (Fate.EXHAUSTED, Fate.LOST)]
     refs = [lease.ref for task in tasks.values() for lease in task.leases if lease.is_seen]
     if used_up:
         text = f"leases of {len(tasks)} tasks expired while they were held{known}, and {len(used_up)} had no more left"
         return case.say(OUTLIVE, Status.FAIL, text, used_up, refs, judged=judged)
-    text = f"leases of {len(tasks)} tasks expired while they were held{known}: each cost a delivery"
+    text = f"leases of {len(tasks)} tasks expired while they were held{known}: each cost a delivery{ours}"
     warning = f"ack_wait is short for batch and prefetch: {len(tasks)} tasks came back while they were held"
     return case.say(OUTLIVE, Status.PASS, text, tasks.values(), refs, warnings=(warning,), judged=judged)
+
+
+def _is_setups(case: Case, task: Task) -> bool:
+    """Say whether a lease of this task expired while it was held, and no fault of ours had slowed its worker."""
+    return any(
+        (case.ends.of(task, lease).how is How.EXPIRED or case.ends.expired_while_held(task, lease))
+        and not case.ends.is_slowed(task, lease)
+        for lease in task.leases
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ami_fault_site import profiles
 from tests.e2e.conftest import LIST_MODULES, ON, Antenna, Workers, call, is_complete, pip, site_packages
 
 ORIGINALS = """
@@ -317,7 +318,7 @@ def test_the_run_folder_and_the_seed_are_made_where_none_are_given(workers: Work
             {"AMI_TEST_PROFILE": "medum"},
             [
                 "AMI_TEST_PROFILE='medum': not a profile (did you mean medium?); "
-                "there are crashes, heavy, images, light, medium, network, transient, or a path"
+                f"there are {', '.join(profiles.available())}, or a path"
             ],
             id="profile",
         ),

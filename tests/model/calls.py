@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ami_fault_site.faults import Call, Decision, Draw, Site
+from ami_fault_site.faults import Call, Decision, Draw, Phase, Role, Site
 from tests.model.lives import MAIN, Process, Request
 from tests.model.queue import Answer, Handed, Post, Task
-from tests.model.timeline import Steps
+from tests.model.timeline import NEVER, Steps
 
 TARGET = "127.0.0.1:9000"
 FAILED_TO_LOAD = "failed to load image"
@@ -17,7 +17,10 @@ _PATIENCE = 5.0  # seconds until a caller gives up waiting for an answer
 
 @dataclass(frozen=True)
 class _Passage:
-    """A call that has begun. `failure` is how it shall fail: (status, error), None if it goes through."""
+    """A call that has begun. `failure` is how it shall fail: (status, error), None if it goes through.
+
+    `loses` is a fault that shall keep from the worker what the service answers.
+    """
 
     process: Process
     thread: str
@@ -26,6 +29,21 @@ class _Passage:
     job: int | None
     struck: bool
     failure: tuple[int, str] | None
+    loses: tuple[Call, Decision] | None = None
+
+    def is_lost(self, status: int, **answered: object) -> bool:
+        """Say whether a fault keeps an answer of the service from the worker, and book what that was."""
+        process = self.process
+        if self.loses is None or not process.run.grant(process, self.thread, *self.loses, call=self.number):
+            return False
+        told = {"call": self.number, "site": self.loses[0].site.value, "job": self.job, "status": status}
+        nothing: dict[str, object] = {"stream": "", "leases": [], "accepted": False, "tasks": []}
+        process.put("lost", self.thread, {**told, **nothing, **answered})
+        return True
+
+    def unheard(self, kind: str, data: dict[str, object]) -> None:
+        """Book the end of a call whose answer got lost."""
+        replace(self, struck=True).done(kind, 0, {"error": "ReadTimeout", **data})
 
     def done(self, kind: str, status: int, data: dict[str, object]) -> None:
         """Book what came of it."""
@@ -50,9 +68,12 @@ def _begin(
     told = {"call": number, "site": call.site.value, "job": call.job, "stream": stream}
     about = {"tasks": list(rows), "failed": list(failed)}
     process.put("call", thread, {**told, **about, **_decided(decision)})
-    struck = run.grant(process, thread, call, decision)
+    about_it = (process, thread, number, run.timeline.now, call.job)
+    if decision.phase is Phase.AFTER:
+        return _Passage(*about_it, struck=False, failure=None, loses=(call, decision))
+    struck = run.grant(process, thread, call, decision, call=number)
     failure = _failure(decision.kind, is_get=call.site is Site.JOBS) if struck else None
-    return _Passage(process, thread, number, run.timeline.now, call.job, struck, failure)
+    return _Passage(*about_it, struck, failure)
 
 
 def _failure(kind: str, is_get: bool) -> tuple[int, str]:
@@ -88,6 +109,9 @@ def poll(process: Process) -> Steps[list[int]]:
     if failure is None:
         listed = run.service.listed()
         yield _travel(process)
+        if passage.is_lost(200):
+            passage.unheard("no-answer", {})
+            return []
         passage.done("jobs", 200, {"jobs": list(listed)})
         return listed
     if failure[0]:
@@ -136,9 +160,32 @@ def fetch(process: Process, thread: str, job: int, count: int) -> Steps[list[Han
             life.free(handed, "abandoned")
         return None
     yield _travel(process)
+    rows = [one.lease_row for one in request.answer]
+    stream = f"job_{job}" if rows else ""
+    if passage.is_lost(200, stream=stream, leases=rows):
+        passage.unheard("no-answer", {})
+        process.outgoing.pop(request, None)
+        for handed in request.answer:
+            handed.is_lost = True
+            life.free(handed, "lost")
+        return None
     _book_leases(passage, job, request.answer)
     process.outgoing.pop(request, None)
+    if request.answer:
+        yield from _survive(process, thread, passage.number, request.answer)
     return request.answer
+
+
+def _survive(process: Process, thread: str, number: int, handed: list[Handed]) -> Steps[None]:
+    """Die with what was fetched, if that is drawn."""
+    role = Role.MAIN if process is process.life.main else Role.LOADER
+    draws = tuple(Draw(str(one.task.sequence), str(one.number)) for one in handed)
+    call = Call(Site.FETCHED, draws, handed[0].task.job, role=role)
+    decision = process.run.decide(call)
+    about = {"tasks": [one.row for one in handed], "stream": f"job_{handed[0].task.job}", "call": number}
+    if process.run.grant(process, thread, call, decision, **about):
+        process.die()
+        yield NEVER
 
 
 def _book_leases(passage: _Passage, job: int, handed: list[Handed]) -> None:
@@ -146,7 +193,10 @@ def _book_leases(passage: _Passage, job: int, handed: list[Handed]) -> None:
     now = run.timeline.now
     for one in handed:
         one.received = now
-    rows = [one.lease_row for one in handed]
+    rows, process = [one.lease_row for one in handed], passage.process
+    if rows and not process.knows_budget:
+        process.knows_budget = True
+        process.put("budget", passage.thread, {"max_deliver": 0, "source": "off"})
     passage.done("leases", 200, {"stream": f"job_{job}" if rows else "", "leases": rows})
     run.asked_jobs.add(job)
     if handed:
@@ -162,7 +212,7 @@ def picture(process: Process, thread: str, handed: Handed) -> Steps[str]:
     decision, opening = run.decide_image(handed)
     call = Call(Site.IMAGE, (Draw(task.image_id, ""),), task.job, task.names)
     number, began = process.next_call(), run.timeline.now
-    struck = run.grant(process, thread, call, decision)
+    struck = run.grant(process, thread, call, decision, call=number)
     yield run.scenario.load_time * (0.5 + run.rng.random())
     status = 404 if struck or task.broken == "404" else 200
     passage = _Passage(process, thread, number, began, task.job, struck, None)
@@ -194,9 +244,12 @@ def post(process: Process, thread: str, job: int, answers: Post) -> Steps[None]:
     passage = _begin(process, thread, call, f"job_{job}", rows, failed)
     outcome, status, error = yield from _deliver(process, job, answers, passage)
     images = [one.handed.task.image_id for one in items]
-    said = {"outcome": outcome, "error": error, "tasks": rows, "images": images, "errors": errors}
-    passage.done("answer", status, {"stream": f"job_{job}", **said})
-    answers.outcome = outcome
+    said = {"outcome": outcome, "tasks": rows, "images": images, "errors": errors, "stream": f"job_{job}"}
+    if outcome != "unheard" and passage.is_lost(status, stream=f"job_{job}", tasks=rows, accepted=status == 200):
+        passage.unheard("answer", {**said, "outcome": "unheard"})
+    else:
+        passage.done("answer", status, {**said, "error": error})
+    answers.outcome = outcome  # of a lost answer too: it is booked what the service made of it
     if outcome == "accepted":
         run.last_traffic = run.timeline.now
     for one in items:

@@ -63,18 +63,17 @@ class Run:
             self._of_images[key] = (both[0], both[1])
         return self._of_images[key]
 
-    def grant(
-        self, process: Process, thread: str, call: Call, decision: Decision, tasks: list[list[object]] | None = None
-    ) -> bool:
+    def grant(self, process: Process, thread: str, call: Call, decision: Decision, /, **more: object) -> bool:
         """Book the fault that is about to strike, or why it is withheld."""
         if decision.effect is None:
             return False
         most = self.settings.max_faults
         withheld = "" if most is None or self._granted < most else f"AMI_TEST_MAX_FAULTS={most} is reached"
-        told = _told(call, decision)
-        process.put("withheld" if withheld else "fault", thread, {**told, "why": withheld, "tasks": tasks or []})
+        told = {**_told(call, decision), **more}
         if withheld:
+            process.put("withheld", thread, {**told, "why": withheld})
             return False
+        process.put("fault", thread, told)
         self._granted += 1
         if call.names:
             self.struck_images.add(call.draws[0].subject)
@@ -83,23 +82,28 @@ class Run:
 
 
 def _told(call: Call, decision: Decision) -> dict[str, object]:
-    struck = decision.struck
-    assert decision.effect is not None
+    struck, point, harm = decision.struck, decision.point, decision.harm
+    assert harm is not None
     assert struck is not None
     return {
         "site": call.site.value,
-        "effect": decision.effect.value,
+        "effect": harm.effect.value,
         "trigger": decision.trigger.value,
         "kind": decision.kind,
-        "phase": decision.phase.value,
+        "phase": (plan.phase_of(point) if point else decision.phase).value,
+        "point": point.value if point else "",
         "reason": decision.reason,
         "rate": decision.rate,
         "draw": decision.draw,
         "job": call.job,
         "subject": struck.subject,
         "attempt": struck.attempt,
+        "try": call.attempt,
+        "role": call.role.value,
         "image": call.names[0] if call.names else "",
         "counted": decision.trigger is Trigger.RATE,
+        **({"rule": decision.rule} if decision.rule else {}),
+        **({"seconds": round(harm.seconds, 3)} if harm.seconds else {}),
     }
 
 
@@ -144,6 +148,8 @@ class Process:
         self.pid = run.host.new_pid()
         self.calls = calls
         self.outgoing: dict[Request, None] = {}  # in their order
+        self.knows_budget = False
+        self.die: Callable[[], None] = life.crash  # of a fault
         self.book = Book(run.shelf, run.timeline, run.host, run.name, life.number, self.pid, parent)
         life.processes.append(self)
 

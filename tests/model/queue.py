@@ -42,10 +42,11 @@ class Answer:
 
 @dataclass(eq=False, slots=True)
 class Handed:
-    """One delivery of a task, made at `at`. `is_seen` is whether our ledgers tell of its receipt.
+    """One delivery of a task, made at `at`.
 
+    `is_seen` is whether our ledgers tell of its receipt, `is_lost` whether they tell that it got lost on its way.
     `freed` is when its holder was done with it, and `how` tells in what way: answered, failed-post, dropped,
-    abandoned (at an injected error), silently (given up, and no ledger tells of it), unposted, stopped, ended; ""
+    lost, abandoned (at an injected error), silently (given up, and no ledger tells of it), unposted, stopped, ended; ""
     while it is held.
     """
 
@@ -62,6 +63,7 @@ class Handed:
     freed: float | None = None
     how: str = ""
     cause: str = ""
+    is_lost: bool = False
     answers: list[Answer] = field(default_factory=list)
 
     @property

@@ -16,11 +16,13 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from ami_fault_site.endings import Options
-from ami_fault_site.faults import InjectedTransientError
+from ami_fault_site.faults import InjectedTransientError, Mode, Point
+from ami_fault_site.grammar import parse_rules
 from ami_fault_site.hooks import http, images, tasks
 from ami_fault_site.injector import Injector
 from ami_fault_site.ledger import Event, Reader
 from tests import stage
+from tests.model.scenarios import LOST
 from tests.test_supervisor import supervisor
 
 _NOBODY = "http://127.0.0.1:9"
@@ -42,6 +44,12 @@ def hook_events(folder: Path) -> list[Event]:
         found = _round(folder / "healthy", service)
         for seed in range(_SEEDS):
             found += _round(folder / f"network-{seed}", service, seed=seed, network_error_rate=1.0)
+            lost: dict[str, Any] = {"network_error_rate": 1.0, "network_kinds": LOST}
+            found += _round(folder / f"lost-{seed}", service, seed=seed, **lost)
+        fetched: dict[str, Any] = {"worker_crash_rate": 1.0, "crash_points": (Point.AFTER_FETCH,)}
+        found += _round(folder / "fetched", service, crash_mode=Mode.SYSEXIT, **fetched)
+        slow: dict[str, Any] = {"rules": parse_rules("batch: delay(0.01)")}
+        found += _round(folder / "slow", service, **slow)
         found += _round(folder / "missing", service, image_404_rate=1.0)
         found += _round(folder / "named", service, permanent_error_images=("1",))
         found += _round(folder / "corrupt", service, corrupt_image_rate=1.0)
@@ -49,6 +57,8 @@ def hook_events(folder: Path) -> list[Event]:
         none: dict[str, Any] = {"max_faults": 0}
         found += _round(folder / "withheld", service, transient_error_rate=1.0, network_error_rate=1.0, **none)
         found += _round(folder / "withheld-named", service, permanent_error_images=("1",), **none)
+        found += _round(folder / "withheld-fetched", service, **fetched, **none)
+        found += _round(folder / "withheld-slow", service, **slow, **none)
         service.picture = b"no picture"
         found += _round(folder / "broken", service)
         service.result_status = 503
@@ -136,7 +146,7 @@ def _loop(one: Injector) -> Callable[[object], object]:
 
 
 def _try(work: Callable[[], object]) -> None:
-    with contextlib.suppress(requests.RequestException, InjectedTransientError, OSError):
+    with contextlib.suppress(requests.RequestException, InjectedTransientError, OSError, SystemExit):
         work()
 
 

@@ -6,35 +6,35 @@ import random
 from collections.abc import Mapping
 from dataclasses import replace
 
+from ami_fault_site.faults import Effect, Phase, Point
+from ami_fault_site.grammar import parse_rules
+from ami_fault_site.rules import HarmTemplate
 from ami_fault_site.settings import Settings
 from tests.model.scenario import Misbehaviour, Reaper, Sabotage, Scenario
 
+LOST = (HarmTemplate(Effect.NETWORK, "read-timeout", Phase.AFTER),)
+"""Network errors that keep from the worker what the service answers."""
+
+SLOW = parse_rules("batch: 20%delay(0.5)")
+
+
+def _mixed(crash: float, network: float, image: float, transient: float) -> Settings:
+    """Return settings with a bit of everything; `image` is the rate of missing and of damaged images."""
+    return Settings(
+        enabled=True,
+        worker_crash_rate=crash,
+        network_error_rate=network,
+        corrupt_image_rate=image,
+        image_404_rate=image,
+        transient_error_rate=transient,
+    )
+
+
 PROFILES: Mapping[str, Settings] = {
     "none": Settings(enabled=True),
-    "light": Settings(
-        enabled=True,
-        worker_crash_rate=0.01,
-        network_error_rate=0.02,
-        corrupt_image_rate=0.01,
-        image_404_rate=0.01,
-        transient_error_rate=0.01,
-    ),
-    "medium": Settings(
-        enabled=True,
-        worker_crash_rate=0.05,
-        network_error_rate=0.05,
-        corrupt_image_rate=0.02,
-        image_404_rate=0.02,
-        transient_error_rate=0.05,
-    ),
-    "heavy": Settings(
-        enabled=True,
-        worker_crash_rate=0.15,
-        network_error_rate=0.15,
-        corrupt_image_rate=0.05,
-        image_404_rate=0.05,
-        transient_error_rate=0.10,
-    ),
+    "light": _mixed(crash=0.01, network=0.02, image=0.01, transient=0.01),
+    "medium": _mixed(crash=0.05, network=0.05, image=0.02, transient=0.05),
+    "heavy": _mixed(crash=0.15, network=0.15, image=0.05, transient=0.10),
     "crashes": Settings(enabled=True, worker_crash_rate=0.20),
     "network": Settings(enabled=True, network_error_rate=0.30),
     "images": Settings(
@@ -52,7 +52,7 @@ def healthy(seed: int, profile: str | None = None) -> Scenario:
     held, and it hands a task out up to 25 times. The operator may stop the run, others may work on the jobs.
     """
     rng = random.Random(f"healthy/{seed}")
-    settings = PROFILES[profile if profile is not None else rng.choice(list(PROFILES))]
+    settings = _in_depth(seed, PROFILES[profile if profile is not None else rng.choice(list(PROFILES))])
     batch, loaders, prefetch = rng.randint(1, 12), rng.randint(0, 3), rng.randint(1, 3)
     ahead = (loaders * (prefetch + 1) + 2) * batch
     stop = rng.uniform(2.0, 60.0) if rng.random() < 0.15 else None
@@ -78,6 +78,20 @@ def healthy(seed: int, profile: str | None = None) -> Scenario:
         others=rng.choice((0, 0, 0, 1, 2)),
         token=True,
     )
+
+
+def _in_depth(seed: int, settings: Settings) -> Settings:
+    """Let some faults strike elsewhere than before a call or a batch: a loader, an answer, the time that a batch takes.
+
+    Drawn by itself, so that everything else stays as it was.
+    """
+    rng = random.Random(f"below/{seed}")
+    lost, deaths, slow = (rng.random() < 0.4 for _ in range(3))
+    if lost:
+        settings = replace(settings, network_kinds=(*LOST, HarmTemplate(Effect.NETWORK, "refused")))
+    if deaths:
+        settings = replace(settings, crash_points=(Point.BEFORE_BATCH, Point.AFTER_BATCH, Point.AFTER_FETCH))
+    return replace(settings, rules=SLOW) if slow else settings
 
 
 def wild(seed: int) -> Scenario:

@@ -108,7 +108,7 @@ class Omniscience:
         elif arrived and task.is_given_up:  # the answer came when it had been given up
             honest |= {"unrecorded", "pending"}
         marks, provable = self._marks(task)
-        is_seen = any(one.is_seen for one in ours)
+        is_seen = any(one.is_seen or one.is_lost for one in ours)
         return TaskTruth(task.key, job.number, fate, frozenset(honest | {fate}), marks, provable, is_seen)
 
     def _if_unheard(self, job: Job, task: Task, answers: list[Answer]) -> set[str]:
@@ -236,6 +236,8 @@ class Omniscience:
         if sent:
             if max(sent) > received + _EXACT:
                 provable.add("expired-while-held")
+        elif self._scenario.organic_crash:
+            return  # of a process that died by itself only the last event is known
         elif first.how == "dropped" and (first.freed or 0.0) > received + _EXACT:
             provable.add("expired-while-held")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 
-from ami_fault_site.faults import Call, Draw, Effect, Phase, Site
+from ami_fault_site.faults import Call, Draw, Effect, Point, Site
 from tests.model import calls
 from tests.model.lives import MAIN, Life, Process
 from tests.model.queue import Handed, Post
@@ -65,6 +66,7 @@ class Pass:
         self.job = job
         self.is_stopped = False
         self.is_broken = False
+        self.is_struck = False  # broken by a fault
         self.signal = Signal()
         self.batches: deque[tuple[Loader | None, Batch]] = deque()
         self.poster = Poster(worker.life.main, job)
@@ -80,6 +82,11 @@ class Pass:
             loader.stop()
 
     @property
+    def how_broken(self) -> str:
+        """How what is held is given up once a loader has died."""
+        return "abandoned" if self.is_struck else "silently"
+
+    @property
     def is_drained(self) -> bool:
         return all(not loader.is_running for loader in self.loaders)
 
@@ -90,6 +97,8 @@ class Loader:
     def __init__(self, mine: Pass) -> None:
         life = mine.worker.life
         self.process = Process(life, parent=life.main.pid, calls=life.main.calls)
+        self.process.knows_budget = life.main.knows_budget
+        self.process.die = self._die_of_a_fault
         self.permits = life.run.scenario.prefetch
         self.permitted = Signal()
         self.is_running = True
@@ -116,7 +125,7 @@ class Loader:
                 break
             if mine.is_stopped:
                 for one in handed:
-                    life.free(one, "silently" if mine.is_broken else "abandoned")
+                    life.free(one, mine.how_broken if mine.is_broken else "abandoned")
                 break
             if run.scenario.loader_death and run.rng.random() < run.scenario.loader_death:
                 self._die()
@@ -134,6 +143,10 @@ class Loader:
             cause = yield from calls.picture(self.process, f"download_{number % _POOL}", one)
             batch.append((one, cause))
         return batch
+
+    def _die_of_a_fault(self) -> None:
+        self._pass.is_struck = True
+        self._die()
 
     def _die(self) -> None:
         self.is_running = False
@@ -178,7 +191,7 @@ class Worker:
                 yield mine.signal
             if mine.is_broken:
                 yield self.run.rng.random() * _NOTICED
-                yield from self._abort(mine, "silently")
+                yield from self._abort(mine, mine.how_broken)
                 return True
             if not mine.batches:
                 return worked
@@ -234,17 +247,20 @@ class Worker:
         told = {"site": "batch", "job": mine.job, "stream": f"job_{mine.job}", "tasks": rows, "draw": decision.draw}
         main.put("batch", MAIN, {**told, "eligible": eligible})
         self._batches += 1
-        began, transient = run.timeline.now, False
-        if decision.phase is Phase.BEFORE and run.grant(main, MAIN, call, decision, rows):
+        began, transient, harm = run.timeline.now, False, decision.harm
+        strikes = partial(run.grant, main, MAIN, call, decision, tasks=rows, stream=f"job_{mine.job}")
+        if decision.point is not Point.AFTER_BATCH and strikes():
             if decision.effect is Effect.CRASH:
                 self.life.crash()
                 yield NEVER
-            transient = True
-            if run.scenario.misbehaviour is not Misbehaviour.FINAL_TRANSIENT:
+            if harm is not None and decision.effect is Effect.SLOW:
+                yield harm.seconds
+            transient = decision.effect is Effect.TRANSIENT
+            if transient and run.scenario.misbehaviour is not Misbehaviour.FINAL_TRANSIENT:
                 return False
         if not transient:
             yield from self._think(handed, began)
-        if decision.phase is Phase.AFTER and run.grant(main, MAIN, call, decision, rows):
+        if decision.point is Point.AFTER_BATCH and strikes():
             self.life.crash()
             yield NEVER
         yield from self._hand_over(mine, ordered, transient)

@@ -47,6 +47,17 @@ def _load(base: str) -> object:
         return batches._load(session, f"{base}/images/1.jpg")
 
 
+def through_proxy(proxy: str) -> Shown:
+    """Return what a call to a service behind this proxy shows."""
+
+    def get(_base: str) -> object:
+        with client.http_session() as session:
+            session.proxies = {"http": proxy}
+            return session.get("http://service.invalid/api/v2/jobs", timeout=TIMEOUT)
+
+    return _shown(get, "")
+
+
 _ANSWERS: list[Answer] = []
 
 CALLS: dict[str, Callable[[str], object]] = {
@@ -95,10 +106,14 @@ def _watched(shown: Shown) -> Iterator[None]:
 
 def show(name: str, base: str) -> Shown:
     """Make a call of CALLS, and return what it shows."""
+    return _shown(CALLS[name], base)
+
+
+def _shown(call: Callable[[str], object], base: str) -> Shown:
     shown = Shown()
     with _watched(shown):
         try:
-            shown.outcome = ["returned", _description(CALLS[name](base))]
+            shown.outcome = ["returned", _description(call(base))]
         except Exception as error:
             shown.outcome = ["raised", anatomy(error)]
     return shown

@@ -7,14 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import PIL.Image
 import pytest
 import requests
+import requests.sessions
 import urllib3.connection
 
 from ami_fault_site.faults import Effect, Harm, Layer, Phase
-from ami_fault_site.hooks import transport
+from ami_fault_site.grammar import parse_rules
+from ami_fault_site.hooks import http, images, transport
 from ami_fault_site.hooks.failing_adapter import failing
 from ami_fault_site.hooks.recording import Answer
+from ami_fault_site.injector import Injector
 from tests.stage import injector
 
 SECONDS = 0.05
@@ -70,3 +74,15 @@ def _at_the_call(always: Always, _folder: Path) -> Iterator[None]:
 
 LAYERS = {Layer.CALL: _at_the_call, Layer.ATTEMPT: _at_each_attempt}
 """How to let every call of this thread be struck, at each layer."""
+
+
+@contextmanager
+def by_rules(folder: Path, rules: str) -> Iterator[Injector]:
+    """Hook requests and PIL in a run with these rules."""
+    one = injector(folder, rules=parse_rules(rules))
+    undo = [http.install(requests.sessions, one, lambda: None), images.install(PIL.Image, one, lambda: None)]
+    try:
+        yield one
+    finally:
+        while undo:
+            undo.pop()()

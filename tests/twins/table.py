@@ -10,11 +10,19 @@ class Compared(Enum):
     """How a fault and its twin are put side by side."""
 
     WIRE = "wire"  # an HTTP call: what it raises or returns, what is logged, how often it is tried, the pauses between
+    IMAGE = "image"  # an image that is opened and loaded, by all that it may be opened from
+    DOWNLOAD = "download"  # an image that is not to be had
+    DEATH = "death"  # a process: its exit status, and what its parent makes of it
+    BATCH = "batch"  # a batch: what its loop is left with
 
 
 @dataclass(frozen=True)
 class Row:
-    """A fault by its name, and its twin: for WIRE how a server behaves."""
+    """A fault by its name, and its twin.
+
+    That is, for WIRE and DOWNLOAD how a server behaves, for IMAGE what has become of a file, for DEATH how a process
+    ends, for BATCH what its function does.
+    """
 
     fault: str
     twin: str
@@ -49,7 +57,25 @@ _BY_TWIN = {
     **{f"answers {status}, come back in 2": [f"network-error http-{status}:2 before"] for status in (429, 503)},
 }
 
-TABLE = tuple(Row(fault, twin) for twin, faults in _BY_TWIN.items() for fault in faults)
+_OTHERS = (
+    Row("corrupt-image empty before", "is an empty file", Compared.IMAGE),
+    Row("corrupt-image html before", "is a web page", Compared.IMAGE),
+    Row("corrupt-image bad-magic before", "is full of zeros", Compared.IMAGE),
+    Row("corrupt-image cut-header before", "ends in its header", Compared.IMAGE),
+    Row("corrupt-image truncated before", "ends in the middle", Compared.IMAGE),
+    Row("corrupt-image wrong-size before", "is another size", Compared.IMAGE),
+    Row("image-404 http-404 before", "answers 404", Compared.DOWNLOAD),
+    Row("crash exit before", "leaves at once with 86", Compared.DEATH),
+    Row("crash kill before", "is sent SIGKILL", Compared.DEATH),
+    Row("crash segv before", "is sent SIGSEGV", Compared.DEATH),
+    Row("crash abort before", "is sent SIGABRT", Compared.DEATH),
+    Row("crash hang before", "waits for itself", Compared.DEATH),
+    Row("crash sysexit before", "is left by sys.exit", Compared.DEATH),
+    Row("transient-error exception before", "raises", Compared.BATCH),
+    Row("slow delay batch", "is slow", Compared.BATCH),
+)
+
+TABLE = (*(Row(fault, twin) for twin, faults in _BY_TWIN.items() for fault in faults), *_OTHERS)
 """A fault on the wire is named by its effect, its kind (a status with its Retry-After behind a colon) and its phase."""
 
 

@@ -42,7 +42,7 @@ def test_both_layers_are_compared() -> None:
     assert set(LAYERS) == set(Layer)
 
 
-@pytest.mark.parametrize("module", ["server.py", "anatomy.py"])
+@pytest.mark.parametrize("module", ["server.py", "anatomy.py", "damage.py"])
 def test_a_twin_shares_nothing_with_the_fault(module: str) -> None:
     tree = ast.parse(Path(__file__).with_name(module).read_text())
     names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]

@@ -9,7 +9,7 @@ import pytest
 
 from ami_fault_site.faults import Layer, Phase
 from tests.twins import table
-from tests.twins.calls import CALLS, Shown, show
+from tests.twins.calls import CALLS, Shown, show, through_proxy
 from tests.twins.injected import LAYERS, Always, harm_of
 from tests.twins.server import CannotMisbehaveError, behaving
 from tests.twins.table import Compared, Row
@@ -61,6 +61,30 @@ def _assert_asked(phase: Phase, kind: str, asked: list[str], always: Always) -> 
     else:
         assert [answer.status_code for answer in always.heard_of] == [200] * len(asked)
         assert asked != []
+
+
+@pytest.mark.parametrize("twin", ["refuses", "resets", "closes", "never answers", "is no web server", "answers 503"])
+def test_an_attempt_that_goes_through_a_proxy_breaks_as_a_real_one_does(twin: str, tmp_path: Path) -> None:
+    with behaving(twin) as server:
+        shown = through_proxy(server.url)
+    for fault in [row.fault for row in ROWS if row.twin == twin]:
+        with behaving("good") as server, LAYERS[Layer.ATTEMPT](Always(harm_of(fault)), tmp_path / fault):
+            assert (fault, through_proxy(server.url)) == (fault, shown)
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.value)
+@pytest.mark.parametrize("twin", ["closes in the middle", "resets in the middle", "falls silent in the middle"])
+def test_a_failure_that_is_real_is_met_as_it_is_and_no_fault_comes_on_top(
+    twin: str, layer: Layer, tmp_path: Path
+) -> None:
+    always = Always(harm_of("network-error http-503 after"))
+    with behaving(twin) as server:
+        shown = show("post", server.url)
+        with LAYERS[layer](always, tmp_path):
+            injected = show("post", server.url)
+    if shown.outcome[1]["type"] == "requests.exceptions.JSONDecodeError":
+        pytest.skip("to urllib3 1.26 an answer that ends early is an answer")
+    assert (injected, always.heard_of) == (shown, [])
 
 
 def test_the_twins_are_real_failures_and_the_good_one_is_none() -> None:

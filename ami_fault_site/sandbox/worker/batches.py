@@ -63,7 +63,7 @@ def batches(settings: Settings, job_id: int, number: int, threads: int, go_on: C
     # As the real worker: a file that ends early is loaded as far as it goes.
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     # Sessions and threads are made here, in the process that uses them: neither survives a fork.
-    with http_session(settings.token) as api, http_session() as storage, _mapper(threads) as load_all:
+    with _sessions(settings) as (api, storage), _mapper(threads) as load_all:
         while go_on():
             try:
                 tasks = fetch_tasks(api, settings, job_id)
@@ -75,6 +75,13 @@ def batches(settings: Settings, job_id: int, number: int, threads: int, go_on: C
                 return
             pictures = load_all(lambda task: _load(storage, task.image_url), tasks)
             yield _collate(tasks, pictures, number)
+
+
+@contextmanager
+def _sessions(settings: Settings) -> Iterator[tuple[requests.Session, requests.Session]]:
+    """Open a session with the service, and one without its token, for wherever the images are."""
+    with http_session(settings.token, settings.misbehave) as api, http_session(misbehave=settings.misbehave) as storage:
+        yield api, storage
 
 
 @contextmanager

@@ -6,12 +6,14 @@ import logging
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from ami_fault_site.sandbox.worker.answers import Answer
+from ami_fault_site.sandbox.worker.misbehaviour import retry_of
 from ami_fault_site.sandbox.worker.pipelines import description
 from ami_fault_site.sandbox.worker.settings import Settings
 
@@ -41,15 +43,19 @@ class Task:
     reply_subject: str | None
 
 
-def http_session(token: str | None = None) -> requests.Session:
-    """Return a session that repeats GETs after 5xx answers and failed connections; a POST is never repeated."""
-    retry = Retry(
-        total=3,
-        backoff_factor=0.5,
-        status_forcelist=(500, 502, 503, 504),
-        allowed_methods=["GET"],
-        raise_on_status=False,
-    )
+def http_session(token: str | None = None, misbehave: str = "") -> requests.Session:
+    """Return a session that repeats GETs after 5xx answers and failed connections; a POST is never repeated.
+
+    `misbehave` names what the worker does wrong, which may be how it repeats them.
+    """
+    well: dict[str, Any] = {
+        "total": 3,
+        "backoff_factor": 0.5,
+        "status_forcelist": (500, 502, 503, 504),
+        "allowed_methods": ["GET"],
+        "raise_on_status": False,
+    }
+    retry = Retry(**{**well, **retry_of(misbehave)})
     session = requests.Session()
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(max_retries=retry))
@@ -72,7 +78,7 @@ def get_jobs(settings: Settings, pipelines: Sequence[str]) -> list[Job]:
         "dispatch_mode": "async_api",
     }
     try:
-        with http_session(settings.token) as session:
+        with http_session(settings.token, settings.misbehave) as session:
             # Without a slash, as the real worker asks: the service redirects, and requests follows.
             response = session.get(f"{settings.base_url}/jobs", params=query, timeout=GET_TIMEOUT)
             response.raise_for_status()
@@ -100,7 +106,7 @@ def post_results(settings: Settings, job_id: int, answers: Sequence[Answer]) -> 
     """Post a batch of answers once, and say whether the service took them."""
     url = f"{settings.base_url}/jobs/{job_id}/result/"
     try:
-        with http_session(settings.token) as session:
+        with http_session(settings.token, settings.misbehave) as session:
             response = session.post(url, json={"results": answers}, timeout=POST_TIMEOUT)
             response.raise_for_status()
             queued = response.json()["results_queued"]
@@ -117,7 +123,7 @@ def register_pipelines(settings: Settings, project_id: int, pipelines: Sequence[
     described = [description(slug) for slug in pipelines]
     body = {"processing_service_name": full_service_name(settings), "pipelines": described}
     try:
-        with http_session(settings.token) as session:
+        with http_session(settings.token, settings.misbehave) as session:
             session.post(url, json=body, timeout=POST_TIMEOUT).raise_for_status()
     except requests.RequestException as error:
         logger.error("Failed to register pipelines for project %d: %s", project_id, error)

@@ -1,11 +1,11 @@
-"""Treat batches well, or in one of the ways in which real workers have treated them badly."""
+"""Treat batches and requests well, or in one of the ways in which real workers have treated them badly."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from ami_fault_site.sandbox.worker.answers import Answer, error_answer
@@ -98,10 +98,14 @@ class _SwallowsErrors(Conduct):
 
 @dataclass(frozen=True)
 class Misbehaviour:
-    """What a worker does wrong, in one sentence, and the conduct that it is."""
+    """What a worker does wrong, in one sentence: the conduct that it is, and how it repeats requests otherwise.
+
+    `retry` are arguments of urllib3's Retry that take the place of a good worker's.
+    """
 
     meaning: str
-    kind: type[Conduct]
+    kind: type[Conduct] = Conduct
+    retry: Mapping[str, object] = field(default_factory=dict)
 
 
 MISBEHAVIOURS: Mapping[str, Misbehaviour] = {
@@ -120,6 +124,14 @@ MISBEHAVIOURS: Mapping[str, Misbehaviour] = {
     "swallows-errors": Misbehaviour(
         "An image that cannot be loaded is answered as one without detections.", _SwallowsErrors
     ),
+    "never-retries": Misbehaviour("A download or a poll that fails is not tried again.", retry={"total": 0}),
+    "retries-at-once": Misbehaviour(
+        "What fails is tried again at once, however often it has failed.", retry={"backoff_factor": 0.0}
+    ),
+    "ignores-retry-after": Misbehaviour(
+        "What the service asks to repeat later is repeated when the worker likes.",
+        retry={"respect_retry_after_header": False, "status_forcelist": (429, 500, 502, 503, 504)},
+    ),
 }
 """Every misbehaviour by its name."""
 
@@ -127,6 +139,11 @@ MISBEHAVIOURS: Mapping[str, Misbehaviour] = {
 def conduct_of(name: str) -> Conduct:
     """Return how a worker that misbehaves so treats its batches, or a good one for "". Raises KeyError otherwise."""
     return MISBEHAVIOURS[name].kind() if name else Conduct()
+
+
+def retry_of(name: str) -> Mapping[str, object]:
+    """Return what a worker that misbehaves so does otherwise when it repeats a request. Raises KeyError likewise."""
+    return MISBEHAVIOURS[name].retry if name else {}
 
 
 def _errors(batch: Batch, text: str) -> list[Answer]:

@@ -1,0 +1,47 @@
+"""The promises of the trials, and of how a verdict on one is weighed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ami_fault_site.sandbox.worker.misbehaviour import MISBEHAVIOURS
+from ami_fault_site.selftest import weigh
+from ami_fault_site.trials import HEALTHY_TRIALS, TRIALS, WORKER_TRIALS, Trial
+from ami_fault_site.verdict import SLUGS
+from ami_fault_site.verdict.terms import Status, Verdict, Whose
+from tests.report_cases import finding, verdict_of
+
+
+def failing(slug: str, whose: Whose = Whose.WORKER) -> Verdict:
+    return verdict_of(finding(slug, Status.FAIL, f"{slug} happened", whose))
+
+
+def test_every_misbehaviour_of_the_sample_worker_has_its_trial() -> None:
+    assert {trial.worker["AMI_SAMPLE_MISBEHAVE"] for trial in WORKER_TRIALS} == set(MISBEHAVIOURS)
+
+
+def test_every_trial_has_a_name_of_its_own_and_names_checks_that_there_are() -> None:
+    named = {trial.check for trial in TRIALS if trial.check} | {slug for one in TRIALS for slug in one.allowed}
+
+    assert len({trial.name for trial in TRIALS}) == len(TRIALS)
+    assert named <= set(SLUGS)
+
+
+@pytest.mark.parametrize("allowed", [(), ("transient-errors-requeued",)])
+def test_a_healthy_trial_passes_with_what_is_allowed_to_fail_in_it_and_nothing_else(allowed: tuple[str, ...]) -> None:
+    trial = replace(HEALTHY_TRIALS[0], allowed=allowed)
+    problem = "" if allowed else "transient-errors-requeued says fail"
+
+    assert weigh(trial, failing("transient-errors-requeued"))[0] == problem
+    assert weigh(trial, failing("no-cascade", Whose.SERVICE))[0] == "no-cascade says fail"
+
+
+def test_a_misbehaviour_is_caught_by_its_check_and_blamed_on_the_worker() -> None:
+    trial = Trial("never-retries", "transient-errors-retried", Whose.WORKER)
+
+    assert weigh(trial, failing("transient-errors-retried")) == ("", "transient-errors-retried happened")
+    assert weigh(trial, failing("transient-errors-retried", Whose.SERVICE))[0] == (
+        "transient-errors-retried blames the service"
+    )
