@@ -182,6 +182,13 @@ def test_a_dead_loader_dooms_all_those_of_its_job_and_not_the_main_process(tmp_p
     assert not one.budget.is_doomed()
 
 
+def test_a_dead_main_process_dooms_its_tree_for_ever(tmp_path: Path) -> None:
+    one = injector(tmp_path, max_deliver=2, worker_crash_rate=1.0)
+    assert ending(lambda: one.strike(BATCH, one.decide(BATCH))) == 86
+    one.budget.begin_pass()
+    assert one.budget.is_doomed()
+
+
 # --- a run folder that is lost in the middle
 
 
