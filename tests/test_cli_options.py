@@ -170,13 +170,34 @@ def test_a_run_can_be_done_again_by_the_line_that_it_prints(capsys: pytest.Captu
     asked += ["--until", "exit"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AMI_TEST_ACK_WAIT", "10")
-        assert main(["run", *asked, "--json", "--", sys.executable, "-c", "import requests"]) == 4
+        patch.setenv("AMI_TEST_EXHAUST", "http://h/a.jpg?sig=1")
+        patch.setenv("AMI_TEST_JOBS", "7")
+        assert (
+            main(
+                [
+                    "run",
+                    "--timeout",
+                    "90",
+                    "--restart-delay",
+                    "0.5",
+                    *asked,
+                    "--json",
+                    "--",
+                    sys.executable,
+                    "-c",
+                    "import requests",
+                ]
+            )
+            == 4
+        )
     told = json.loads(capsys.readouterr().out)
     settings = json.loads((runfolder.find("latest", Path.cwd() / runfolder.HOME) / "settings.json").read_text())
 
     line = (
+        "AMI_TEST_ACK_WAIT=10 AMI_TEST_EXHAUST='http://h/a.jpg?***' "
         "ami-fault run --seed 5 --at downloading --task 'a moth.jpg' --mode segv --times 2 "
-        "--rule 'jobs: 1*refused -> off' --rule 'tasks: off' --dry-run --time-limit 2m --until exit -- WORKER..."
+        "--rule 'jobs: 1*refused -> off' --rule 'tasks: off' --dry-run --time-limit 2m --job 7 --until exit --timeout 90 "
+        "--restart-delay 0.5 -- WORKER..."
     )
     assert line in json.dumps(told)
     assert settings["settings"][RULES] == (
