@@ -167,7 +167,7 @@ def test_a_sandbox_is_as_its_options_say() -> None:
 def test_a_run_can_be_done_again_by_the_line_that_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["--seed", "5", "--at", "downloading", "--task", "a moth.jpg", "--mode", "segv", "--times", "2"]
     asked += ["--rule", "jobs: 1*refused -> off", "--rule", "tasks: off", "--dry-run", "--time-limit", "2m"]
-    asked += ["--until", "exit"]
+    asked += ["--until", "exit", "--timeout", "90", "--restart-delay", "0.5"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AMI_TEST_ACK_WAIT", "10")
         patch.setenv("AMI_TEST_EXHAUST", "http://h/a.jpg?sig=1")
@@ -176,10 +176,6 @@ def test_a_run_can_be_done_again_by_the_line_that_it_prints(capsys: pytest.Captu
             main(
                 [
                     "run",
-                    "--timeout",
-                    "90",
-                    "--restart-delay",
-                    "0.5",
                     *asked,
                     "--json",
                     "--",
@@ -196,8 +192,8 @@ def test_a_run_can_be_done_again_by_the_line_that_it_prints(capsys: pytest.Captu
     line = (
         "AMI_TEST_ACK_WAIT=10 AMI_TEST_EXHAUST='http://h/a.jpg?***' "
         "ami-fault run --seed 5 --at downloading --task 'a moth.jpg' --mode segv --times 2 "
-        "--rule 'jobs: 1*refused -> off' --rule 'tasks: off' --dry-run --time-limit 2m --job 7 --until exit --timeout 90 "
-        "--restart-delay 0.5 -- WORKER..."
+        "--rule 'jobs: 1*refused -> off' --rule 'tasks: off' --dry-run --time-limit 2m --job 7 --until exit "
+        "--timeout 90 --restart-delay 0.5 -- WORKER..."
     )
     assert line in json.dumps(told)
     assert settings["settings"][RULES] == (
