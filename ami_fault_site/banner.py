@@ -23,6 +23,9 @@ def banner(settings: Settings, seams: Mapping[Seam, str], host: str, run: Path, 
         lines.append(
             "crash and transient faults cannot strike yet: no known task loop is loaded (AMI_TEST_TASK_LOOP names one)"
         )
+    if settings.jobs:
+        jobs = ", ".join(map(str, sorted(settings.jobs)))
+        lines.append(f"only job {jobs} is worked on: all others are kept from the worker (AMI_TEST_JOBS)")
     if settings.dry_run:
         lines.append("dry run: what would strike is booked, nothing is touched (AMI_TEST_DRY_RUN)")
     return lines

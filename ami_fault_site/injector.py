@@ -180,6 +180,8 @@ class Injector:
 
     def _doom(self, call: Call, decision: Decision) -> bool:
         """Let those fetch no more who would lose what they got. A main process lives through what does not kill it."""
+        if call.site is Site.POSTING and decision.kind not in {mode.value for mode in KILLING}:
+            return True  # a thread that posts stops, and nothing else
         is_main = call.role is Role.MAIN
         self.budget.doom(is_main and decision.kind in {mode.value for mode in KILLING})
         if is_main:
@@ -193,6 +195,12 @@ class Injector:
         """
         self.book("fault", **_told(call, decision), role=self.role.value, **told)
         return not self._silent
+
+    def book_passage(self, call: Call, decision: Decision) -> None:
+        """Book that a crash could have struck by its rate, at a passage that is no event otherwise."""
+        if decision.eligible:
+            eligible = [effect.value for effect in decision.eligible]
+            self.book("passage", site=call.site.value, job=call.job, draw=decision.draw, eligible=eligible)
 
     def meet_host(self, host: str) -> None:
         """Look at the host of an API call once: refuse one that may not be tested, print an incarnation's banner."""

@@ -16,6 +16,7 @@ _UNTIL_IDLE = ("--until", "idle", "--idle-after")
 _PASSING = {"AMI_TEST_TRANSIENT_ERROR_RATE": "0.6", "AMI_TEST_MAX_FAULTS": "2"}
 _UNSTEADY = {"AMI_TEST_NETWORK_LAYER": "attempt", "AMI_TEST_RULES": "image.get: 60%status(503)"}
 _CROWDED = {"AMI_TEST_NETWORK_LAYER": "attempt", "AMI_TEST_RULES": "image.get: 30%status(429, retry_after=1)"}
+_KEPT_BACK = {"AMI_TEST_EXHAUST": "3,5"}
 _NONE = {"AMI_TEST_WORKER_CRASH_RATE": "0"}
 
 
@@ -76,7 +77,7 @@ SERVICE_TRIALS = (
     _sabotage("redelivers-forever", "redelivery-ends", max_deliver=3, timeout=25),
     _sabotage("serves-after-end", "nothing-served-after-the-end", options=(*_UNTIL_IDLE, "5"), timeout=20),
     _sabotage("invents-tasks", "no-invented-tasks", timeout=20),
-    _sabotage("forgets-exhausted", "failure-counts-accurate", _CRASHES, ("--reaper", "3"), max_deliver=1, timeout=25),
+    _sabotage("forgets-exhausted", "failure-counts-accurate", _KEPT_BACK, ("--reaper", "3"), max_deliver=2, timeout=30),
     _sabotage("reopens-finished-job", "job-reaches-its-end"),
     _sabotage("collapses-after-fault", "no-cascade", _MISSING),
     _sabotage("never-ends", "job-reaches-its-end", timeout=20),
@@ -97,7 +98,8 @@ WORKER_TRIALS = (
 
 # Where a loader dies, the sample worker fails an innocent batch for good, as the real one does.
 _FAILS_THE_INNOCENT = ("transient-errors-requeued",)
-_DEATHS = ("loader-deaths", "everything")
+_DEATHS = ("loader-deaths", "poison-image", "everything")
+_SHORTER = {"blackout": {"AMI_TEST_STOP_AFTER": "15"}}  # a minute is long for a trial
 
 HEALTHY_TRIALS = (
     Trial("healthy without faults"),
@@ -109,7 +111,7 @@ HEALTHY_TRIALS = (
     *(
         Trial(
             f"healthy {profile}",
-            settings={"AMI_TEST_PROFILE": profile},
+            settings={"AMI_TEST_PROFILE": profile, **_SHORTER.get(profile, {})},
             timeout=90.0,
             allowed=_FAILS_THE_INNOCENT if profile in _DEATHS else (),
         )

@@ -167,16 +167,33 @@ def test_a_sandbox_is_as_its_options_say() -> None:
 def test_a_run_can_be_done_again_by_the_line_that_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["--seed", "5", "--at", "downloading", "--task", "a moth.jpg", "--mode", "segv", "--times", "2"]
     asked += ["--rule", "jobs: 1*refused -> off", "--rule", "tasks: off", "--dry-run", "--time-limit", "2m"]
-    asked += ["--until", "exit"]
+    asked += ["--until", "exit", "--timeout", "90", "--restart-delay", "0.5"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AMI_TEST_ACK_WAIT", "10")
-        assert main(["run", *asked, "--json", "--", sys.executable, "-c", "import requests"]) == 4
+        patch.setenv("AMI_TEST_EXHAUST", "http://h/a.jpg?sig=1")
+        patch.setenv("AMI_TEST_JOBS", "7")
+        assert (
+            main(
+                [
+                    "run",
+                    *asked,
+                    "--json",
+                    "--",
+                    sys.executable,
+                    "-c",
+                    "import requests",
+                ]
+            )
+            == 4
+        )
     told = json.loads(capsys.readouterr().out)
     settings = json.loads((runfolder.find("latest", Path.cwd() / runfolder.HOME) / "settings.json").read_text())
 
     line = (
+        "AMI_TEST_ACK_WAIT=10 AMI_TEST_EXHAUST='http://h/a.jpg?***' "
         "ami-fault run --seed 5 --at downloading --task 'a moth.jpg' --mode segv --times 2 "
-        "--rule 'jobs: 1*refused -> off' --rule 'tasks: off' --dry-run --time-limit 2m --until exit -- WORKER..."
+        "--rule 'jobs: 1*refused -> off' --rule 'tasks: off' --dry-run --time-limit 2m --job 7 --until exit "
+        "--timeout 90 --restart-delay 0.5 -- WORKER..."
     )
     assert line in json.dumps(told)
     assert settings["settings"][RULES] == (
@@ -189,7 +206,7 @@ def test_a_time_limit_ends_the_run(capsys: pytest.CaptureFixture[str], monkeypat
     monkeypatch.setenv("AMI_TEST_ACK_WAIT", "0.1")
     argv = ["run", "--profile", "light", "--time-limit", "1", "--until", "exit", "--json", "--"]
 
-    assert main([*argv, sys.executable, "-c", "import requests, time; time.sleep(60)"]) in (3, 4)
+    assert main([*argv, sys.executable, "-c", "import requests, signal; signal.pause()"]) in (3, 4)
     assert json.loads(capsys.readouterr().out)["outcome"] == "timeout"
 
 
@@ -215,10 +232,10 @@ def test_the_grammar_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_run_that_is_terminated_asks_its_worker_books_it_and_tells_the_verdict(tmp_path: Path) -> None:
     """As Slurm, docker stop and systemd end a run."""
     code = (
-        "import os, signal, sys, time, requests\n"
+        "import os, signal, sys, requests\n"
         "signal.signal(signal.SIGINT, lambda *_: (print('asked', flush=True), sys.exit(0)))\n"
         "os.kill(os.getppid(), signal.SIGTERM)\n"
-        "time.sleep(60)"
+        "signal.pause()"
     )
     command = [sys.executable, "-m", "ami_fault_site", "run", "--profile", "light", "--until", "exit", "--json", "--"]
     done = subprocess.run(

@@ -291,10 +291,10 @@ def test_a_wrapper_is_seen_through_however_it_keeps_what_it_calls(
 
 
 def test_a_function_that_has_taken_the_place_of_ours_is_bad(armed: Environment, tmp_path: Path) -> None:
-    home = armed.write("mocker.py", "import PIL.Image\nPIL.Image.open = lambda fp: None\n")
-    armed.write("zz_mocker.pth", "import mocker\n")
+    home = armed.write("replacer.py", "import PIL.Image\nPIL.Image.open = lambda fp: None\n")
+    armed.write("zz_replacer.pth", "import replacer\n")
     opened = look(armed, tmp_path)[OPEN]
-    assert told(opened) == ("bad", f"mocker ({home}) has taken its place")
+    assert told(opened) == ("bad", f"replacer ({home}) has taken its place")
     assert "faults may never strike here" in opened.cure
 
 

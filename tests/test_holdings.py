@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -40,7 +42,7 @@ class Other:
     """A forked process that does something and then waits to be told to go on, or to be killed."""
 
     def __init__(self, work: Callable[[Other], None]) -> None:
-        (self._hear, self._say), (self._heed, self._tell) = os.pipe(), os.pipe()
+        (self.hears, self._say), (self._heed, self._tell) = os.pipe(), os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             code = 1
@@ -63,7 +65,7 @@ class Other:
 
     def heard(self) -> bytes:
         """Wait for a word of the child."""
-        return os.read(self._hear, 1)
+        return os.read(self.hears, 1)
 
     def ends(self) -> int:
         """Let the child go on, and return how it ended."""
@@ -79,7 +81,7 @@ class Other:
     def _ended(self) -> int:
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         _living.discard(self.pid)
-        os.close(self._hear)
+        os.close(self.hears)
         os.close(self._tell)
         return code
 
@@ -91,6 +93,26 @@ def fetches(one: Holdings) -> Callable[[Other], None]:
             other.waits()
 
     return work
+
+
+@contextmanager
+def a_thread_fetching(one: Holdings) -> Iterator[None]:
+    """Let a thread be in the midst of a fetch."""
+    begun, over = threading.Event(), threading.Event()
+
+    def fetch() -> None:
+        with one.fetching():
+            begun.set()
+            over.wait()
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    begun.wait()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def is_alone(one: Holdings) -> bool:
@@ -164,19 +186,9 @@ def test_many_may_fetch_at_a_time_and_nobody_is_alone_meanwhile(tmp_path: Path) 
 
 
 def test_a_fetch_in_another_thread_counts_as_well(tmp_path: Path) -> None:
-    one, begun, over = Holdings(tmp_path, QUICK), threading.Event(), threading.Event()
-
-    def fetch() -> None:
-        with one.fetching():
-            begun.set()
-            over.wait()
-
-    thread = threading.Thread(target=fetch)
-    thread.start()
-    begun.wait()
-    assert not is_alone(one)
-    over.set()
-    thread.join()
+    one = Holdings(tmp_path, QUICK)
+    with a_thread_fetching(one):
+        assert not is_alone(one)
     assert is_alone(one)
 
 
@@ -188,19 +200,9 @@ def test_nobody_fetches_while_somebody_is_alone(tmp_path: Path) -> None:
         thread = threading.Thread(target=lambda: is_alone(Holdings(tmp_path, QUICK)))
         thread.start()
         thread.join()
-        assert not _is_said(other)
+        assert select.select([other.hears], [], [], 0)[0] == []
     assert other.heard() == b"f"
     assert other.ends() == 0
-
-
-def _is_said(other: Other) -> bool:
-    os.set_blocking(other._hear, False)
-    try:
-        return bool(os.read(other._hear, 1))
-    except BlockingIOError:
-        return False
-    finally:
-        os.set_blocking(other._hear, True)
 
 
 def test_who_is_about_to_die_waits_for_a_fetch_under_way(tmp_path: Path) -> None:
@@ -284,20 +286,9 @@ def test_a_process_forked_in_the_midst_of_a_fetch_does_not_keep_the_lock(tmp_pat
         other.says(b"i")
         other.waits()
 
-    begun, over = threading.Event(), threading.Event()
-
-    def fetch() -> None:
-        with one.fetching():
-            begun.set()
-            over.wait()
-
-    thread = threading.Thread(target=fetch)
-    thread.start()
-    begun.wait()
-    other = Other(idle)
-    assert other.heard() == b"i"
-    over.set()
-    thread.join()
+    with a_thread_fetching(one):
+        other = Other(idle)
+        assert other.heard() == b"i"
     assert is_alone(one)
     assert other.ends() == 0
 
@@ -320,12 +311,9 @@ def test_no_fork_at_whatever_moment_of_a_fetch_keeps_the_lock(tmp_path: Path) ->
             with one.fetching():
                 pass
 
-    def idle(other: Other) -> None:
-        other.waits()
-
     thread = threading.Thread(target=fetch)
     thread.start()
-    others = [Other(idle) for _ in range(40)]
+    others = [Other(Other.waits) for _ in range(40)]
     over.set()
     thread.join()
     assert is_alone(one)

@@ -14,7 +14,7 @@ from urllib3.util.retry import Retry
 
 from ami_fault_site import runfolder
 from ami_fault_site.antenna import parse_reply_subject
-from ami_fault_site.faults import Layer, Site
+from ami_fault_site.faults import Layer, Point, Site
 from ami_fault_site.grammar import parse_harms, parse_rules
 from ami_fault_site.injector import Injector
 from tests.stage import Service, events, hand_out, reply_subject, result_body, service
@@ -242,6 +242,36 @@ def test_what_a_tree_holds_on_its_last_delivery_keeps_it_alive(tmp_path: Path) -
         assert in_a_child(lambda: poll(stage.url)) == 86
         why = [event.text("why") for event in events(one.run, "withheld")]
     assert why == ["budget: job_1 task 1 is out on its last delivery of 2"]
+
+
+def test_a_passage_at_which_only_a_crash_can_strike_is_booked_as_eligible_by_its_rate(tmp_path: Path) -> None:
+    points = (Point.AFTER_FETCH, Point.DOWNLOADING, Point.POSTING_UNHEARD, Point.IDLE)
+    with service() as stage, hooked(tmp_path, worker_crash_rate=1e-9, crash_points=points) as one:
+        hand_out(stage, 1)
+        poll(stage.url)
+        requests.get(fetch(stage)[0]["image_url"], timeout=5)
+        post(stage, reply_subject(1))
+        passages = [(event.text("site"), event.data["eligible"]) for event in events(one.run, "passage")]
+    assert passages == [(site, ["crash"]) for site in ("idle", "fetched", "downloading", "posting")]
+
+
+def test_a_death_while_downloading_names_the_task(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, rules=parse_rules("crash[point=downloading]: exit")) as one:
+        hand_out(stage, 6)
+        url = fetch(stage)[0]["image_url"]
+        assert in_a_child(lambda: requests.get(url, timeout=5)) == 86
+        fault = events(one.run, "fault")[0]
+    assert ([row[0] for row in fault.rows("tasks")], fault.text("stream"), fault.text("image")) == ([6], "job_1", "6")
+
+
+def test_a_thread_that_stops_while_it_posts_gives_nothing_else_up(tmp_path: Path) -> None:
+    rules = parse_rules("crash[point=posting-unsent]: sysexit")
+    with service() as stage, hooked(tmp_path, rules=rules, max_deliver=3) as one:
+        with pytest.raises(SystemExit):
+            post(stage, reply_subject(1))
+        assert not one.budget.is_doomed()
+        hand_out(stage, 2)
+        assert len(fetch(stage)) == 1
 
 
 def test_a_dry_run_books_what_would_strike_and_touches_nothing(tmp_path: Path) -> None:

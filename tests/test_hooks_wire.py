@@ -42,9 +42,11 @@ def test_a_failure_is_met_after_what_came_before_it_and_stays() -> None:
 
 
 def test_what_is_written_is_not_heard_and_does_not_fail() -> None:
-    with ScriptedSocket([]) as wire:
+    with ScriptedSocket([b"answer"]) as wire:
         wire.sendall(b"GET / HTTP/1.1\r\n\r\n")
         wire.shutdown(socket.SHUT_RDWR)
+        with wire.makefile("rb") as stream:
+            assert stream.read() == b"answer"
 
 
 def test_a_silence_longer_than_the_readers_timeout_is_a_timeout() -> None:

@@ -127,8 +127,8 @@ def test_a_sibling_on_another_gpu_that_dies_of_a_fault_takes_the_parent_along_an
         "def work(gpu):\n"
         "    url = os.environ['AMI_ANTENNA_API_BASE_URL'] + '/jobs/1/tasks/'\n"
         "    requests.post(url, json={}, timeout=5)\n"
-        f"    loop([{stage.reply_subject(1)!r}]) if gpu else time.sleep(30)\n"
-        "import os, time\n"
+        f"    loop([{stage.reply_subject(1)!r}]) if gpu else signal.pause()\n"
+        "import os, signal\n"
         "context = multiprocessing.get_context('fork')\n"
         "siblings = [context.Process(target=work, args=(gpu,)) for gpu in range(2)]\n"
         "for one in siblings: one.start()\n"
@@ -147,7 +147,7 @@ def test_a_sibling_on_another_gpu_that_dies_of_a_fault_takes_the_parent_along_an
 
 
 def test_a_run_that_ends_before_its_latest_start_has_armed_was_armed_all_the_same(tmp_path: Path) -> None:
-    code = ("import os, time\nif os.environ['AMI_TEST_INCARNATION'] == '2': time.sleep(30)\n") + ARMED
+    code = ("import os, signal\nif os.environ['AMI_TEST_INCARNATION'] == '2': signal.pause()\n") + ARMED
     with stage.service() as service:
         one, _ = supervisor(tmp_path, code, Options(restart_delay=0.0, timeout=4.0), service.url)
         assert one.run() is Outcome.TIMEOUT

@@ -19,11 +19,12 @@ from ami_fault_site.cli.speaking import SETTINGS_WRONG, RefusedError, app, say
 from ami_fault_site.endings import Options, Outcome, Until
 from ami_fault_site.hosts import refused_host
 from ami_fault_site.profiles import Effective
+from ami_fault_site.redaction import redact
 from ami_fault_site.runfolder import RunFolder
 from ami_fault_site.sandbox.launch import running
 from ami_fault_site.sandbox.options import SandboxInfo
 from ami_fault_site.service import JobWatch, Service
-from ami_fault_site.settings import Settings
+from ami_fault_site.settings import ENABLED, NAMES, Settings
 from ami_fault_site.supervisor import Supervisor, child_environ
 from ami_fault_site.target import Target
 from ami_fault_site.verdict.terms import Gate
@@ -84,11 +85,15 @@ def run(
     judged = verdicts.Asked(gate, verdicts.read_known(known or []), strict, as_json, junit, markdown, baseline, verbose)
     placed = options.Placed(at, task, mode, times)
     chosen = options.Chosen(profile, seed, tuple(job or ()), run_dir, placed, tuple(rule or ()), dry_run, time_limit)
-    delay = restart_delay if restart_delay is not None else (1.0 if sandbox else 5.0)
+    delay = _restart_delay(sandbox) if restart_delay is None else restart_delay
     ending = Options(until, max_restarts, delay, idle_after, timeout)
     given = {"images": images, "jobs": jobs, "ack-wait": ack_wait, "max-deliver": max_deliver, "reaper": reaper}
     asked = _Asked(chosen, ending, command or [], pipeline or [], {**given, "sabotage": sabotage}, judged)
     raise typer.Exit(_in_sandbox(asked) if sandbox else _anywhere(asked))
+
+
+def _restart_delay(sandbox: bool) -> float:
+    return 1.0 if sandbox else 5.0
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,18 @@ def _supervise(
     return outcome
 
 
+_TOLD_OTHERWISE = (ENABLED, "AMI_TEST_PROFILE", "AMI_TEST_SEED", "AMI_TEST_RUN_DIR", "AMI_TEST_INCARNATION")
+_OF_A_SANDBOX = ("AMI_TEST_ACK_WAIT", "AMI_TEST_MAX_DELIVER")
+
+
+def _from_environment(asked: _Asked) -> list[str]:
+    """Return the settings that the environment gave, as one writes them before a command."""
+    left_out = {*_TOLD_OTHERWISE, "AMI_TEST_WORKER_COMMAND"}  # which may hold a token
+    left_out |= {"AMI_TEST_JOBS"} if asked.sandbox is None else set(_OF_A_SANDBOX)
+    given = {name: text for name in NAMES if name not in left_out and (text := asked.environ.get(name, "").strip())}
+    return [f"{name}={shlex.quote(redact(text))}" for name, text in given.items()]
+
+
 def _invocation(asked: _Asked, settings: Settings) -> str:
     """Return the line that does the same run again; the worker's command may hold a token, and is not kept."""
     words = ["ami-fault", "run"]
@@ -188,8 +205,13 @@ def _invocation(asked: _Asked, settings: Settings) -> str:
         words += [p for name, v in given for p in (f"--{name}", f"{v:g}" if isinstance(v, float) else str(v))]
     if asked.options.until is not Until.DRAINED:
         words += ["--until", asked.options.until.value]
+    if asked.options.timeout is not None:
+        words += ["--timeout", f"{asked.options.timeout:g}"]
+    if asked.options.restart_delay != _restart_delay(asked.sandbox is not None):
+        words += ["--restart-delay", f"{asked.options.restart_delay:g}"]
     words += [part for name in asked.pipelines for part in ("--pipeline", name)]
-    return shlex.join(words) + (" -- WORKER..." if asked.command else "")
+    line = " ".join([*_from_environment(asked), shlex.join(words)])
+    return line + (" -- WORKER..." if asked.command else "")
 
 
 def _target(asked: _Asked, effective: Effective) -> Target:

@@ -104,7 +104,7 @@ class Crossing:
         harm = Harm(Effect.NETWORK, "refused")
         reason = "budget: an injected fault gave up the job, what is fetched now would be lost"
         call = self._passage.call
-        decision = Decision(reason, harm, Trigger.RULE, struck=call.draws[0])
+        decision = Decision(reason, harm, Trigger.GUARD, struck=call.draws[0])
         if self._injector.guard(call, decision, call=self._passage.number):
             self._strike = Strike(self._injector, self._witness, self._passage, call, decision, is_done=True)
             fail_by(harm)
@@ -118,8 +118,10 @@ class Crossing:
     def _die_at(self, death: tuple[Call, Decision] | None, *points: Point) -> None:
         if death is not None and death[1].point in points:
             call, decision = death
-            rows = rows_of(self._passage.deliveries)
-            self._sheltered(lambda: self._injector.strike(call, decision, tasks=rows, call=self._passage.number), None)
+            lease = self._passage.lease
+            about = self._passage.deliveries if lease is None else (lease.delivery,)
+            told = {"tasks": rows_of(about), "stream": about[0].stream if about else "", "call": self._passage.number}
+            self._sheltered(lambda: self._injector.strike(call, decision, **told), None)
 
     def _die_unheard(self, death: tuple[Call, Decision] | None, response: Response) -> None:
         """Die once the service has answered and before the worker hears it."""
@@ -143,6 +145,7 @@ class Crossing:
 
         def strike() -> None:
             decision = self._injector.decide(call)
+            self._injector.book_passage(call, decision)
             self._injector.strike(call, decision, tasks=rows, stream=stream, call=number)
 
         self._sheltered(strike, None)

@@ -128,4 +128,6 @@ def decide_death(injector: Injector, passage: Passage, site: Site) -> tuple[Call
     else:
         draws = base.draws
     call = replace(base, site=site, draws=draws)
-    return call, injector.decide(call)
+    decision = injector.decide(call)
+    injector.book_passage(call, decision)
+    return call, decision

@@ -27,9 +27,9 @@ STRUCK = "import sys; from ami_fault_site.deaths import die; from ami_fault_site
 # What a process does that dies so without us; it says when it is about to.
 REAL = {
     Mode.EXIT: "import os; os.write(1, b'.'); os._exit(86)",
-    Mode.KILL: "import os, time; os.write(1, b'.'); time.sleep(60)",
-    Mode.SEGV: "import os, time; os.write(1, b'.'); time.sleep(60)",
-    Mode.ABORT: "import os, time; os.write(1, b'.'); time.sleep(60)",
+    Mode.KILL: "import os, signal; os.write(1, b'.'); signal.pause()",
+    Mode.SEGV: "import os, signal; os.write(1, b'.'); signal.pause()",
+    Mode.ABORT: "import os, signal; os.write(1, b'.'); signal.pause()",
     Mode.HANG: "import os, threading; one = threading.Lock(); one.acquire(); os.write(1, b'.'); one.acquire()",
     Mode.SYSEXIT: "import os, sys; os.write(1, b'.'); sys.exit(86)",
 }
