@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import platform
+import secrets
 import sys
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -49,7 +50,8 @@ def arm(environ: MutableMapping[str, str]) -> Injector | None:
     _end_in_order(ledger)
     if joined.made and settings.incarnation == 0:
         say(f"run folder {run.path}, seed {settings.seed}")
-    return Injector(settings, run, ledger)
+    tree = environ.setdefault(runfolder.TREE, secrets.token_hex(4))
+    return Injector(settings, run, ledger, f"{settings.incarnation}-{tree}")
 
 
 def _refuse_host(url: str, settings: Settings) -> None:

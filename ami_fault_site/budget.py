@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from ami_fault_site.antenna import Delivery
@@ -19,12 +20,12 @@ class Budget:
     `setting` is AMI_TEST_MAX_DELIVER: 0 switches it off, None leaves it to what the supervisor reads in the job's log.
     """
 
-    def __init__(self, setting: int | None, run: RunFolder, tree: str) -> None:
+    def __init__(self, setting: int | None, run: RunFolder, tree: str, main: Callable[[], int] = os.getpid) -> None:
         self._setting = setting
         self._run = run
         self._found: int | None = None
         self._told = ""
-        self.holdings = Holdings(run.held(tree))
+        self.holdings = Holdings(run.held(tree), main=main)
 
     @property
     def is_on(self) -> bool:
@@ -71,11 +72,14 @@ class Budget:
         if self.is_on:
             self.holdings.answered(deliveries)
 
-    def forbids(self, loses: Iterable[Delivery]) -> str:
-        """Return why these deliveries must not be lost, "" if they may."""
+    def forbids(self, loses: Iterable[Delivery] | None) -> str:
+        """Return why these deliveries must not be lost, "" if they may; None are some that the tree holds."""
         if not self.is_on:
             return ""
         most = self.most
+        if loses is None:
+            held = self.holdings.last(most)
+            return _forbidden(held[0], most) if held else ""
         last = next((one for one in loses if one.delivery >= most), None)
         return "" if last is None else _forbidden(f"{last.stream} task {last.sequence}", most)
 
@@ -105,6 +109,11 @@ class Budget:
     def begin_pass(self) -> None:
         """Note that this process has put behind it whatever job it was at: what it fetches from now on is not lost."""
         self.holdings.begin_pass()
+
+    def forget(self) -> None:
+        """Forget what this main process held: it asks for jobs, and so holds nothing any more."""
+        if self.is_on:
+            self.holdings.forget()
 
     def is_doomed(self) -> bool:
         """Say whether what this process fetches now would be lost with what it holds."""

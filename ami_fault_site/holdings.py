@@ -15,7 +15,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -25,19 +25,21 @@ PATIENCE = 10.0
 """Seconds that one who is about to die waits for the tasks calls under way; an empty one takes 0.5."""
 
 _RETRY = 0.005
-_TREE, _PASS = "doomed-tree", "doomed-pass"
+_TREE, _PASS, _HELD = "doomed-tree", "doomed-pass", "held~"
 
 
 class Holdings:
     """The deliveries that one tree holds and that may be its last, in `folder`, which its processes share.
 
-    A task is out from its receipt until its answer was heard, whoever of the tree it was sent by. `patience` is how
-    many seconds one who is about to die waits for others.
+    A task is out from its receipt until its answer was heard, whoever of the tree it was sent by, or until its main
+    process asks for jobs again. `patience` is how many seconds one who is about to die waits for others. `main` tells
+    the process id of the main process that this one works for, or is.
     """
 
-    def __init__(self, folder: Path, patience: float = PATIENCE) -> None:
+    def __init__(self, folder: Path, patience: float = PATIENCE, main: Callable[[], int] = os.getpid) -> None:
         self._folder = folder
         self.patience = patience
+        self._main = main
         self._open: set[int] = set()
         self.begin_pass()
         self._begin_life()
@@ -63,45 +65,57 @@ class Holdings:
         """Note that whatever job this process worked at before is behind it; those forked from now on know it."""
         self._pass = time.monotonic()
 
+    def forget(self) -> None:
+        """Forget what this main process held: who asks for jobs again has answered it all, or given it up."""
+        main = self._main()
+        for name in self._names():
+            if self._read(name)[1] == main:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._folder / name)
+
     # --- what is out
 
     def received(self, deliveries: Iterable[Delivery], least: int) -> None:
         """Write down those of these that are delivery number `least` or a later one of their task."""
+        main = self._main()
         for one in deliveries:
             if one.delivery >= least:
                 self._make()
                 descriptor = os.open(self._folder / _name(one), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
                 try:
-                    os.write(descriptor, f"{one.delivery} {one.stream}".encode(errors="surrogatepass"))
+                    os.write(descriptor, f"{one.delivery} {main} {one.stream}".encode(errors="surrogatepass"))
                 finally:
                     os.close(descriptor)
 
     def answered(self, deliveries: Iterable[Delivery]) -> None:
         """Forget the tasks whose answer was heard, on whichever of their deliveries."""
-        for one in deliveries:
+        for name in {_name(one) for one in deliveries} & set(self._names()):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._folder / _name(one))
+                os.unlink(self._folder / name)
 
     def last(self, most: int) -> list[str]:
         """Return the tasks that are out on delivery number `most` or later, by name, in order."""
-        try:
-            names = [name.split("~") for name in os.listdir(self._folder) if "~" in name]
-        except FileNotFoundError:
-            return []
         found = []
-        for parts in names:
-            delivery, stream = self._read("~".join(parts))
+        for name in self._names():
+            delivery, _, stream = self._read(name)
             if delivery >= most:
-                found.append((stream, int(parts[1])))
+                found.append((stream, int(name.split("~")[1])))
         return [f"{stream} task {sequence}" for stream, sequence in sorted(found)]
 
-    def _read(self, name: str) -> tuple[int, str]:
-        """Return which delivery of a task is out, and its stream; 0 if it has been answered meanwhile."""
+    def _names(self) -> list[str]:
         try:
-            delivery, _, stream = (self._folder / name).read_bytes().decode(errors="surrogatepass").partition(" ")
-            return int(delivery), stream
+            return [name for name in os.listdir(self._folder) if name.startswith(_HELD)]
+        except FileNotFoundError:
+            return []
+
+    def _read(self, name: str) -> tuple[int, int, str]:
+        """Return which delivery of a task is out, for which main process, and its stream; 0 if it is answered."""
+        try:
+            text = (self._folder / name).read_bytes().decode(errors="surrogatepass")
+            delivery, main, stream = text.split(" ", 2)
+            return int(delivery), int(main), stream
         except (FileNotFoundError, ValueError):
-            return 0, ""
+            return 0, 0, ""
 
     # --- who may fetch
 
@@ -121,14 +135,14 @@ class Holdings:
             yield first and alone
 
     def doom(self, whole_tree: bool) -> None:
-        """Mark that what the loaders hold is given up, and with `whole_tree` all that the tree holds.
+        """Mark that what this main process and its loaders hold is given up, or with `whole_tree` all of the tree.
 
         Who is alive now must fetch no more: with `whole_tree` ever, else until its job is behind it.
         """
         self._make()
         draft = self._folder / f"draft-{os.getpid()}-{threading.get_ident()}"
         draft.write_text(repr(time.monotonic()))
-        os.replace(draft, self._folder / (_TREE if whole_tree else _PASS))
+        os.replace(draft, self._folder / (_TREE if whole_tree else f"{_PASS}-{self._main()}"))
 
     def is_doomed(self) -> bool:
         """Say whether this process was alive when its tree was given up, or belongs to a job that was.
@@ -136,7 +150,7 @@ class Holdings:
         A loader belongs to the job that its parent was at when it was forked, even if that was given up before: its
         parent may not have noticed yet.
         """
-        return self._born < self._doomed(_TREE) or self._pass < self._doomed(_PASS)
+        return self._born < self._doomed(_TREE) or self._pass < self._doomed(f"{_PASS}-{self._main()}")
 
     def _doomed(self, name: str) -> float:
         try:
@@ -184,4 +198,4 @@ def _lock(descriptor: int, how: int, until: float | None) -> bool:
 def _name(delivery: Delivery) -> str:
     """Name the file of a task; whatever a stream is called, that is no part of a path."""
     stream = hashlib.blake2b(delivery.stream.encode(errors="surrogatepass"), digest_size=8).hexdigest()
-    return f"held~{delivery.sequence}~{delivery.published}~{stream}"
+    return f"{_HELD}{delivery.sequence}~{delivery.published}~{stream}"

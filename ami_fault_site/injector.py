@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -33,6 +34,7 @@ from ami_fault_site.hosts import refused_host
 from ami_fault_site.injected import Injected
 from ami_fault_site.ledger import Ledger
 from ami_fault_site.redaction import redact
+from ami_fault_site.rules import CRASH
 from ami_fault_site.runfolder import RunFolder
 from ami_fault_site.settings import Settings
 
@@ -65,14 +67,14 @@ class Injector:
     in the ledger would make every later judgement false.
     """
 
-    def __init__(self, settings: Settings, run: RunFolder, ledger: Ledger) -> None:
+    def __init__(self, settings: Settings, run: RunFolder, ledger: Ledger, tree: str = "") -> None:
         self.settings = settings
         self.run = run
         self.seams: dict[Seam, str] = {}
         self.here = _Here()
-        # A process group is one start of the worker where no supervisor numbers its lives.
-        self._tree = str(settings.incarnation or f"group-{os.getpgrp()}")
-        self.budget = Budget(settings.max_deliver, run, self._tree)
+        self._tree = tree or str(settings.incarnation)
+        self.budget = Budget(settings.max_deliver, run, self._tree, self._main)
+        self.can_die = settings.worker_crash_rate > 0 or any(rule.site == CRASH for rule in settings.rules)
         self.injected = Injected()
         self._ledger = ledger
         self._silent = False
@@ -84,6 +86,9 @@ class Injector:
         multiprocessing = sys.modules.get("multiprocessing.process")
         daemon = multiprocessing is not None and multiprocessing.current_process().daemon
         return Role.LOADER if daemon else Role.MAIN
+
+    def _main(self) -> int:
+        return os.getppid() if self.role is Role.LOADER else os.getpid()
 
     def sheltered(self, work: Callable[[], T], otherwise: T) -> T:
         """Do some work of our own that must not become the worker's trouble, whatever goes wrong in it."""
@@ -109,10 +114,11 @@ class Injector:
         """Ask the plan; books nothing. What it lets through on purpose ("off") takes its place here."""
         if self._silent:
             return Decision(reason="the ledger is incomplete")
-        decision = plan.decide(self.settings, call, self)
-        if decision.harm is None and decision.limit is not None:
-            self._counting(lambda: self._take(decision.limit), False)
-        return decision
+        while True:
+            decision = plan.decide(self.settings, call, self)
+            limit = decision.limit if decision.harm is None else None
+            if limit is None or self._silent or self._counting(partial(self._take, limit), False):
+                return decision  # else another process took the last place meanwhile
 
     def attempt(self, site: Site) -> str:
         """Number the calls that carry no identity, over all processes of the run."""
@@ -138,6 +144,11 @@ class Injector:
         """Be about to fetch tasks, until what they are was received: who is about to die waits for it."""
         return self._sharing(self.budget.fetching(), None)
 
+    def has_put_all_behind(self) -> None:
+        """Note that the worker asks for jobs: whatever it was at before is done, or given up."""
+        self.budget.begin_pass()
+        self._counting(self.budget.forget, None)
+
     def answered(self, deliveries: Iterable[Delivery]) -> None:
         """Note that answers to these were heard."""
         self._counting(lambda: self.budget.answered(deliveries), None)
@@ -145,16 +156,22 @@ class Injector:
     # --- striking
 
     def grant(
-        self, call: Call, decision: Decision, /, loses: Iterable[Delivery] = (), unable: str = "", **told: object
+        self,
+        call: Call,
+        decision: Decision,
+        /,
+        loses: Iterable[Delivery] | None = (),
+        unable: str = "",
+        **told: object,
     ) -> bool:
         """Book the fault that is about to strike, or why it is withheld; True if it may be carried out now.
 
-        `loses` are the deliveries that nobody can answer any more if it strikes. `unable` is why it could not be
-        carried out here, if so. `told` is added to what is booked.
+        `loses` are the deliveries that nobody can answer any more if it strikes, None if they cannot be told. `unable`
+        is why it could not be carried out here, if so. `told` is added to what is booked.
         """
         if decision.harm is None or self._silent:
             return False
-        why = unable or self._withheld() or self._counting(lambda: self.budget.forbids(loses), "")
+        why = unable or self._outside() or self._counting(lambda: self.budget.forbids(loses), "")
         return self._book_fault(call, decision, why, told)
 
     def strike(self, call: Call, decision: Decision, /, **told: object) -> None:
@@ -165,7 +182,7 @@ class Injector:
         if decision.harm is None or self._silent:
             return
         with self._sharing(self.budget.closing(), "the budget cannot be kept") as forbidden, self._ledger.alone():
-            why = self._withheld() or forbidden
+            why = self._outside() or forbidden
             if not self._book_fault(call, decision, why, told):
                 return
             if not self._counting(lambda: self._doom(call, decision), False):
@@ -180,10 +197,12 @@ class Injector:
 
     def _doom(self, call: Call, decision: Decision) -> bool:
         """Let those fetch no more who would lose what they got. A main process lives through what does not kill it."""
-        if call.site is Site.POSTING and decision.kind not in {mode.value for mode in KILLING}:
-            return True  # a thread that posts stops, and nothing else
+        if call.site is Site.POSTING and decision.kind == Mode.SYSEXIT.value:
+            return True  # a thread that posts ends, and nothing else
         is_main = call.role is Role.MAIN
-        self.budget.doom(is_main and decision.kind in {mode.value for mode in KILLING})
+        # Who hangs is ended by somebody, with all that it holds by then.
+        ends = decision.kind in (Mode.HANG.value, *(mode.value for mode in KILLING))
+        self.budget.doom(is_main and ends)
         if is_main:
             self.budget.begin_pass()
         return True
@@ -224,6 +243,9 @@ class Injector:
             return False
         self.book("dry" if self.settings.dry_run else "fault", **told)
         return not self.settings.dry_run and not self._silent
+
+    def _outside(self) -> str:
+        return self._counting(self._withheld, "the run folder cannot be read")
 
     def _withheld(self) -> str:
         settings, run = self.settings, self.run
@@ -294,7 +316,7 @@ def _told(call: Call, decision: Decision) -> dict[str, object]:
         "kind": decision.kind,
         "phase": (plan.phase_of(point) if point else decision.phase).value,
         "point": point.value if point else "",
-        "reason": decision.reason,
+        "reason": redact(decision.reason),
         "rate": decision.rate,
         "draw": decision.draw,
         "job": call.job,
@@ -303,7 +325,7 @@ def _told(call: Call, decision: Decision) -> dict[str, object]:
         "try": call.attempt,
         "image": call.names[0] if call.names else "",
         "counted": decision.trigger is Trigger.RATE,
-        **({"rule": decision.rule} if decision.rule else {}),
+        **({"rule": redact(decision.rule)} if decision.rule else {}),
         **({"seconds": round(harm.seconds, 3)} if harm and harm.seconds else {}),
         **({"retry_after": harm.retry_after} if harm and harm.retry_after is not None else {}),
     }

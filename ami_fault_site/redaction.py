@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 _CREDENTIAL = re.compile(r"(?i)(?<![a-z])(token|bearer|basic)([\"']?[ :=]+[\"']?)[\w.~+/=-]{8,}")
 _USERINFO = re.compile(r"(://)[^\s/\"'<>]+@")
 # A path with a query, with or without a host: urllib3 names "url: /captures/1.jpg?X-Amz-Signature=..." in its errors.
 _QUERY = re.compile(r"(/[^\s?\"'<>]*)\?[^\s\"'<>)]+")
+# A query without a path before it, as in a rule's glob: up to where a list goes on, in quotes up to their end.
+_QUOTED_QUERY = re.compile(r'(?<=")([^"\n]*?)\?(?=[^\s"]*=)([^"\n]*)(?=")')
+_BARE_QUERY = re.compile(r"()\?(?=[^\s\"'<>,\])]+=)([^\s\"'<>,\])]+)")
 _COOKIE = re.compile(r"(?i)\b(set-cookie|cookie)([\"']?\s*[:=]\s*).*")
 
 
@@ -20,4 +23,12 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     text = _CREDENTIAL.sub(r"\1\2***", text)
     text = _USERINFO.sub(r"\1***@", text)
     text = _COOKIE.sub(r"\1\2***", text)
-    return _QUERY.sub(r"\1?***", text)
+    return without_queries(_QUERY.sub(r"\1?***", text), lambda _query: "***")
+
+
+def without_queries(text: str, instead: Callable[[str], str]) -> str:
+    """Return the text with something instead of what follows the question mark of a query, and without passwords."""
+    text = _USERINFO.sub(r"\1***@", text)
+    for pattern in (_QUOTED_QUERY, _BARE_QUERY):
+        text = pattern.sub(lambda found: f"{found[1]}?{instead(found[2])}", text)
+    return text

@@ -15,12 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ami_fault_site.redaction import without_queries
 from ami_fault_site.settings import Settings, SettingsError, as_text, fingerprint
 
 HOME = "ami-fault-runs"
 LATEST = "latest"
 SETTINGS = "settings.json"
 MAX_DELIVER = "max-deliver"
+TREE = "_AMI_FAULT_SITE_TREE"
+"""Names the tree of processes that one start of a worker makes; inherited, and set by the first that arms."""
 SEEDS = 2**32  # a drawn seed stays short enough to be typed
 
 
@@ -38,7 +41,7 @@ class RunFolder:
             os.register_at_fork(after_in_child=self._fresh_lock)
 
     def _fresh_lock(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def stop_file(self) -> Path:
@@ -191,19 +194,23 @@ def _record(settings: Settings) -> bytes:
 
 
 _NAMING_IMAGES = ("AMI_TEST_PERMANENT_ERROR_IMAGES", "AMI_TEST_EXHAUST")
-_QUERY = re.compile(r"\?[^,]*")
-_QUERY_IN_RULE = re.compile(r"(?<=://)([^\s,\]\"?]*)\?[^,\]\"]*")  # elsewhere a question mark stands for any character
+_QUERY = re.compile(r"\?([^,]*)")
 
 
 def _hidden(texts: dict[str, str]) -> dict[str, str]:
     """Replace the queries of named images by a digest, which still tells two of them apart."""
 
-    def digest(query: re.Match[str]) -> str:
-        kept = query[1] if query.re is _QUERY_IN_RULE else ""
-        return f"{kept}?{hashlib.blake2b(query[0].encode(errors='surrogatepass'), digest_size=6).hexdigest()}"
+    def digest(query: str) -> str:
+        return hashlib.blake2b(f"?{query}".encode(errors="surrogatepass"), digest_size=6).hexdigest()
 
-    patterns = {**dict.fromkeys(_NAMING_IMAGES, _QUERY), "AMI_TEST_RULES": _QUERY_IN_RULE}
-    return {key: patterns[key].sub(digest, text) if key in patterns else text for key, text in texts.items()}
+    def hide(name: str, text: str) -> str:
+        if name in _NAMING_IMAGES:
+            text = _QUERY.sub(lambda query: f"?{digest(query[1])}", text)
+        elif name != "AMI_TEST_RULES":
+            return text
+        return without_queries(text, digest)
+
+    return {name: hide(name, text) for name, text in texts.items()}
 
 
 def _write_once(path: Path, content: bytes) -> bool:

@@ -16,7 +16,7 @@ from ami_fault_site.guardian import Guardian
 from ami_fault_site.history import History
 from ami_fault_site.incarnation import END_FOR_OPERATOR, END_ORPHANS, END_WORKER, Incarnation
 from ami_fault_site.ledger import Ledger, Reader, incarnation_of
-from ami_fault_site.runfolder import RunFolder
+from ami_fault_site.runfolder import TREE, RunFolder
 from ami_fault_site.service import JobWatch
 from ami_fault_site.target import Target
 
@@ -334,4 +334,5 @@ class Supervisor:
 
 def child_environ(environ: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
     """Return the worker's environment: the supervisor's own, with the hook switched on and the run's values."""
-    return {**environ, **values, "AMI_TEST_FAULT_INJECTION_ENABLED": "true"}
+    inherited = {name: text for name, text in environ.items() if name != TREE}
+    return {**inherited, **values, "AMI_TEST_FAULT_INJECTION_ENABLED": "true"}

@@ -101,7 +101,7 @@ class Witness:
             self.injector.here.image = passage.lease
             return
         if passage.call.site is Site.JOBS:
-            self.injector.budget.begin_pass()  # who asks for jobs has put the last one behind it
+            self.injector.has_put_all_behind()
         self.injector.book(
             "call",
             call=passage.number,
@@ -131,7 +131,7 @@ class Witness:
             self._leases(passage, status, leases, harm is not None)
         elif site is Site.RESULT:
             accepted = antenna.is_accepted(status, response.content)
-            if accepted:
+            if accepted or harm is None:  # whatever the service has refused, no worker posts it again
                 self.injector.answered(passage.deliveries)
             self._answer(passage, "accepted" if accepted else "refused", status, "", harm is not None)
         else:

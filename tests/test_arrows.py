@@ -51,7 +51,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("hooks.recording",),
     ("hooks.breaking",),
     ("hooks.transport",),
-    ("hooks.failing_adapter", "hooks.crossing", "hooks.revising"),
+    ("hooks.failing_adapter", "hooks.crossing", "hooks.revising", "hooks.hop"),
     ("hooks.http", "hooks.images", "hooks.tasks", "hooks.sentry"),
     ("hooks",),
     ("report.contents", "report.refusals"),
@@ -91,7 +91,7 @@ WORKER_SIDE = {
     "", "startup", "arming", "injector", "witness", "ledger", "runfolder", "plan", "profiles", "settings", "antenna",
     "faults", "redaction", "values", "rules", "syntax", "grammar",
     "hosts", "banner", "deaths", "holdings", "budget", "injected", "hooks.sentry",
-    "hooks.strikes", "hooks.crossing", "hooks.revising",
+    "hooks.strikes", "hooks.crossing", "hooks.revising", "hooks.hop",
     "hooks", "hooks.http", "hooks.images", "hooks.tasks", "hooks.patch", "hooks.failing_adapter",
     "hooks.transport", "hooks.breaking", "hooks.recording", "hooks.wire",
 }  # fmt: skip

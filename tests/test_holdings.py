@@ -355,7 +355,8 @@ def test_those_that_are_alive_when_their_tree_is_given_up_are_doomed_for_ever(tm
 
 
 def test_a_job_that_was_given_up_dooms_its_loaders_and_not_those_of_the_next_job(tmp_path: Path) -> None:
-    one = Holdings(tmp_path)
+    main = os.getpid()
+    one = Holdings(tmp_path, main=lambda: main)
 
     def work(other: Other) -> None:
         other.says(b"w")
@@ -377,13 +378,30 @@ def test_a_job_that_was_given_up_dooms_its_loaders_and_not_those_of_the_next_job
 
 def test_a_loader_that_is_forked_for_a_job_that_was_given_up_already_is_doomed(tmp_path: Path) -> None:
     """Its parent had not noticed: a loader dies while the others are still being started."""
-    one = Holdings(tmp_path)
+    main = os.getpid()
+    one = Holdings(tmp_path, main=lambda: main)
     assert Other(lambda _: one.doom(whole_tree=False)).ends() == 0
 
     def late(_other: Other) -> None:
         assert one.is_doomed()
 
     assert Other(late).ends() == 0
+
+
+def test_a_job_that_one_main_process_gave_up_is_nobody_elses(tmp_path: Path) -> None:
+    one, sibling = (Holdings(tmp_path, main=lambda pid=pid: pid) for pid in (1, 2))  # type: ignore[misc]
+    one.doom(whole_tree=False)
+
+    assert (one.is_doomed(), sibling.is_doomed()) == (True, False)
+
+
+def test_who_asks_for_jobs_again_holds_nothing_and_siblings_keep_what_they_have(tmp_path: Path) -> None:
+    one, sibling = (Holdings(tmp_path, main=lambda pid=pid: pid) for pid in (1, 2))  # type: ignore[misc]
+    one.received([delivery(1)], 1)
+    sibling.received([delivery(2)], 1)
+    one.forget()
+
+    assert one.last(1) == sibling.last(1) == ["job_1 task 2"]
 
 
 def test_a_folder_that_cannot_be_made_is_an_oserror(tmp_path: Path) -> None:

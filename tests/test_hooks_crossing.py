@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
@@ -343,3 +345,114 @@ def test_a_rule_counts_over_all_processes_and_after_a_restart(tmp_path: Path) ->
         again = Injector(one.settings, one.run, one._ledger)
         assert again.run.counted("rule-0-term-1") == 2
     assert codes == [2, 5, 5, 2]
+
+
+# --- what is not the worker's call
+
+
+def test_what_a_responses_hook_asks_meanwhile_is_nobodys_attempt(tmp_path: Path) -> None:
+    """Telemetry, a token's refresh: calls of the session itself, and of others through urllib3."""
+    seen = []
+
+    def hook(response: requests.Response, **_: object) -> None:
+        seen.append(urllib3.PoolManager(retries=False).request("GET", f"{stage.url}/metrics").status)
+        seen.append(requests.get(f"{stage.url}/projects/1/pipelines/", timeout=5).status_code)
+
+    with (
+        service() as stage,
+        hooked(
+            tmp_path, rules=parse_rules("api[attempt=2|3]: refused"), network_layer=Layer.ATTEMPT, max_deliver=2
+        ) as one,
+    ):
+        hand_out(stage, 1)
+        session = requests.Session()
+        session.hooks["response"].append(hook)
+        url = f"{stage.url}/api/v2/jobs/1/tasks/"
+        assert len(session.post(url, json={"batch_size": 1}, timeout=5).json()["tasks"]) == 1
+        assert seen == [404, 404]
+        assert [event.number("number") for event in events(one.run, "try")] == [1]
+        assert events(one.run, "fault") == []
+
+
+@pytest.mark.parametrize("layer", Layer)
+def test_where_a_redirect_leads_is_no_further_attempt(tmp_path: Path, layer: Layer) -> None:
+    with service() as stage, hooked(tmp_path, network_error_rate=0.3, network_layer=layer) as one:
+        failed = 0
+        for _ in range(400):
+            try:
+                failed += poll(stage.url).status_code >= 400
+            except requests.RequestException:
+                failed += 1
+        assert abs(failed - 120) < 4 * (400 * 0.3 * 0.7) ** 0.5
+        assert failed == len(events(one.run, "fault"))
+
+
+AT_THE_END = [(kind, Layer.CALL) for kind in ("truncated", "reset@during", "reset@after", "status(503)@after")]
+AT_THE_REDIRECT = [
+    (kind, Layer.ATTEMPT) for kind in ("reset@after", "status(503)@after")
+]  # which has no body to be cut
+
+
+@pytest.mark.parametrize(("kind", "layer"), [*AT_THE_END, *AT_THE_REDIRECT])
+def test_a_poll_fails_where_its_redirect_leads_if_it_fails_after_it_was_sent(
+    tmp_path: Path, kind: str, layer: Layer
+) -> None:
+    with service() as stage, hooked(tmp_path, rules=parse_rules(f"jobs: {kind}"), network_layer=layer) as one:
+        with pytest.raises(requests.RequestException):
+            poll(stage.url).raise_for_status()
+        assert len(events(one.run, "fault")) == 1
+        assert events(one.run, "no-answer")[0].data["struck"] is True
+
+
+def test_no_fault_is_booked_for_a_call_before_which_the_process_dies(tmp_path: Path) -> None:
+    rules = parse_rules("result: reset\ncrash[point=posting-unsent]: exit")
+    with service() as stage, hooked(tmp_path, rules=rules) as one:
+        assert in_a_child(lambda: post(stage, reply_subject(1))) == 86
+        assert [event.text("effect") for event in events(one.run, "fault")] == ["crash"]
+
+
+def test_a_body_that_cannot_be_read_may_hold_a_last_delivery(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, rules=parse_rules("result: reset"), max_deliver=2) as one:
+        hand_out(stage, 1, delivery=2)
+        fetch(stage)
+        body = gzip.compress(result_body(reply_subject(1, 2)))
+        assert requests.post(f"{stage.url}/api/v2/jobs/1/result/", data=body, timeout=5).status_code == 200
+        why = [event.text("why") for event in events(one.run, "withheld")]
+    assert why == ["budget: job_1 task 1 is out on its last delivery of 2"]
+
+
+def test_an_answer_that_the_service_refused_is_out_no_longer(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, max_deliver=2) as one:
+        hand_out(stage, 1, delivery=2)
+        fetch(stage)
+        assert one.budget.holdings.last(2)
+        stage.result_status = 413
+        post(stage, reply_subject(1, 2))
+        assert one.budget.holdings.last(2) == []
+
+
+def test_what_nobody_heard_of_is_out_until_the_worker_asks_for_jobs_again(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, max_deliver=2) as one:
+        hand_out(stage, 1, delivery=2)
+        fetch(stage)
+        assert one.budget.holdings.last(2)
+        poll(stage.url)
+        assert one.budget.holdings.last(2) == []
+
+
+def test_no_query_of_a_rules_glob_is_written_anywhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rules = parse_rules(
+        'image.get[name="*1.jpg?X-Amz-Signature=secretsig"]: status(403)\n'
+        "crash[point=downloading, name=http://me:password@h/2.jpg?sig=secretsig]: 1*off"
+    )
+    with service() as stage, hooked(tmp_path, rules=rules) as one:
+        hand_out(stage, 1)
+        stage.tasks[0]["image_url"] = f"{stage.url}/captures/1.jpg?X-Amz-Signature=secretsig"
+        assert requests.get(fetch(stage)[0]["image_url"], timeout=5).status_code == 403
+        assert [event.text("kind") for event in events(one.run, "fault")] == ["http-403"]
+        written = b"".join(path.read_bytes() for path in one.run.path.rglob("*") if path.is_file())
+    said = "".join(capfd.readouterr())
+    assert b"secretsig" not in written
+    assert b"password" not in written
+    assert "secretsig" not in said
+    assert "password" not in said

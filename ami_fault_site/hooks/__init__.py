@@ -208,6 +208,12 @@ def _is_operator() -> bool:
 
 def _stop(problems: list[str]) -> None:
     """Leave by os._exit(78), with every problem on stderr; works even if our own modules cannot be imported."""
+    try:
+        from ami_fault_site.redaction import redact
+
+        problems = [redact(problem) for problem in problems]
+    except ImportError:
+        problems = ["it cannot be imported whole: install it again"]
     for problem in problems if sys.__stderr__ is not None else ():
         try:
             os.write(2, f"ami-fault-site: {problem}\n".encode(errors="replace"))

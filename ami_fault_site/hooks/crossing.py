@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TypeVar
 
-from requests.models import Response
+from requests.exceptions import RequestException
+from requests.models import REDIRECT_STATI, Response
 
 from ami_fault_site import antenna
 from ami_fault_site.antenna import Lease
 from ami_fault_site.faults import Call, Decision, Draw, Effect, Harm, Layer, Phase, Point, Site, Trigger
 from ami_fault_site.hooks.strikes import CallAttempts, Strike, decide_death
-from ami_fault_site.hooks.transport import striking
 from ami_fault_site.injector import Injector
 from ami_fault_site.witness import Heard, Passage, Witness, rows_of
 
@@ -24,6 +25,10 @@ _DYING: dict[Site, Site] = {Site.IMAGE: Site.DOWNLOADING, Site.RESULT: Site.POST
 _BEFORE = (Point.DOWNLOADING, Point.POSTING_UNSENT, Point.IDLE)
 
 
+def _fail_by_nothing(_harm: Harm | None) -> None:
+    """Take the place of the seam, before it is known."""
+
+
 class Crossing:
     """One classified call. `own_adapter` is whether its session chooses its adapter in a way of its own."""
 
@@ -33,20 +38,26 @@ class Crossing:
         self._unable = "the session chooses its adapter in a way of its own" if own_adapter else ""
         self._attempts: CallAttempts | None = None
         self._strike: Strike | None = None
+        self._delay = 0.0
+        self._fail_by: Callable[[Harm | None], None] = _fail_by_nothing
+        self.is_new = True
+        self.leads_on = False  # to where the last answer redirects
         settings, site = injector.settings, passage.call.site
         self.revises = (site is Site.JOBS and bool(settings.jobs)) or (site is Site.TASKS and bool(settings.exhaust))
 
     def go(self, send: Callable[[], Response], fail_by: Callable[[Harm | None], None]) -> Response:
         """Pass the call on, struck or not; returns the response or raises what a real failure raises."""
-        decision = self._sheltered(lambda: self._begin(fail_by), Decision(reason="it could not be asked"))
+        self._fail_by = fail_by
+        decision = self._sheltered(self._decide, Decision(reason="it could not be asked"))
         death = self._sheltered(self._decide_death, None)
         self._die_at(death, *_BEFORE)
+        self._sheltered(lambda: self._arm(decision), None)
+        if self._delay:
+            time.sleep(self._delay)  # not while others wait for what is fetched
         with ExitStack() as stack:
             if self._passage.call.site is Site.TASKS:
                 stack.enter_context(self._injector.fetching())
-                self._sheltered(lambda: self._refuse_the_doomed(fail_by), None)
-            if self._attempts is not None:
-                stack.enter_context(striking(self._attempts))
+                self._sheltered(self._refuse_the_doomed, None)
             try:
                 response = send()
             except BaseException as error:
@@ -56,15 +67,30 @@ class Crossing:
                 raise
             self._sheltered(lambda: self._tell(response), None)
             self._die_unheard(death, response)
-            self._sheltered(lambda: self._witness.answered(self._passage, decision, self._harm, response), None)
+            self._sheltered(lambda: self._answered(decision, response), None)
         self._die_at(death, Point.AFTER_POST)
         self._die_with(response)
         return response
 
+    def hop(self) -> CallAttempts | None:
+        """Begin a hop, and return whose attempts it makes: the call's own request is struck, not where it leads."""
+        is_first, self.is_new, self.leads_on = self.is_new, False, False
+        return self._attempts if is_first else None
+
+    def sent(self, response: Response) -> None:
+        """Take the answer of a hop. What could not strike a redirect strikes where it leads."""
+        self.leads_on = response.is_redirect
+        strike = self._strike
+        harm = None if strike is None or strike.is_done else strike.decision.harm
+        if self.leads_on and harm is not None and harm.phase is not Phase.BEFORE and harm.kind != "delay":
+            self._fail_by(harm)
+
     def heard(self, answer: Heard) -> bool:
         """Take what the service answered to a call that is struck as a whole; False lets it through."""
         strike = self._strike
-        return strike is not None and self._sheltered(lambda: strike.heard(answer), False)
+        if strike is None or answer.status_code in REDIRECT_STATI:
+            return False
+        return self._sheltered(lambda: strike.heard(answer), False)
 
     def revise(self, response: Response) -> bytes | None:
         """Return the body that the worker shall read, None if it stays as it is."""
@@ -79,15 +105,27 @@ class Crossing:
             return self._strike.harm
         return None if self._attempts is None else self._attempts.harm
 
-    def _begin(self, fail_by: Callable[[Harm | None], None]) -> Decision:
+    def _decide(self) -> Decision:
+        decision = self._injector.decide(self._passage.call)
+        self._witness.begins(self._passage, decision)
+        return decision
+
+    def _arm(self, decision: Decision) -> None:
         injector, passage = self._injector, self._passage
-        decision = injector.decide(passage.call)
-        self._witness.begins(passage, decision)
         self._strike = Strike(injector, self._witness, passage, passage.call, decision)
-        fail_by(self._strike.begin(self._unable))
+        harm = self._strike.begin(self._unable)
+        if harm is not None and harm.kind == "delay" and harm.phase is Phase.BEFORE:
+            self._delay = harm.seconds
+        else:
+            self._fail_by(harm)
         if injector.settings.network_layer is Layer.ATTEMPT:
             self._attempts = CallAttempts(injector, self._witness, passage)
-        return decision
+
+    def _answered(self, decision: Decision, response: Response) -> None:
+        try:
+            self._witness.answered(self._passage, decision, self._harm, response)
+        except RequestException as error:  # a body that is read only now, and is cut short
+            self._witness.failed(self._passage, decision, self._harm, error)
 
     def _tell(self, ended: Response | BaseException) -> None:
         """Remember whether the end of this call, an answer or an error, was our doing."""
@@ -97,7 +135,7 @@ class Crossing:
         else:
             injected.struck(harm.effect, ended)
 
-    def _refuse_the_doomed(self, fail_by: Callable[[Harm | None], None]) -> None:
+    def _refuse_the_doomed(self) -> None:
         """Let a loader fetch no more once an injected fault has given up what it holds: it would be lost unseen."""
         if self._unable or self._harm is not None or not self._injector.budget.is_doomed():
             return
@@ -107,12 +145,12 @@ class Crossing:
         decision = Decision(reason, harm, Trigger.GUARD, struck=call.draws[0])
         if self._injector.guard(call, decision, call=self._passage.number):
             self._strike = Strike(self._injector, self._witness, self._passage, call, decision, is_done=True)
-            fail_by(harm)
+            self._fail_by(harm)
 
     # --- where the process dies
 
     def _decide_death(self) -> tuple[Call, Decision] | None:
-        site = _DYING.get(self._passage.call.site)
+        site = _DYING.get(self._passage.call.site) if self._injector.can_die else None
         return None if site is None else decide_death(self._injector, self._passage, site)
 
     def _die_at(self, death: tuple[Call, Decision] | None, *points: Point) -> None:
@@ -151,7 +189,8 @@ class Crossing:
         self._sheltered(strike, None)
 
     def _fetched(self, response: Response) -> tuple[Lease, ...]:
-        if self._passage.call.site is not Site.TASKS or response.status_code >= 400 or self._harm is not None:
+        is_fetched = self._passage.call.site is Site.TASKS and response.status_code < 400 and self._harm is None
+        if not (is_fetched and self._injector.can_die):
             return ()
         return antenna.leases_in(response.content)
 

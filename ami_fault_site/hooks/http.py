@@ -20,6 +20,7 @@ from ami_fault_site.faults import Harm, Layer, Seam
 from ami_fault_site.hooks import transport
 from ami_fault_site.hooks.crossing import Crossing
 from ami_fault_site.hooks.failing_adapter import failing
+from ami_fault_site.hooks.hop import Hop
 from ami_fault_site.hooks.patch import install as patch
 from ami_fault_site.hooks.revising import Revising
 from ami_fault_site.injector import Injector
@@ -67,7 +68,7 @@ class _Seam:
         request: PreparedRequest = args[0] if args else kwargs["request"]
         here, host = self.here, urlsplit(request.url or "").netloc.rpartition("@")[2]
         if here.depth:
-            if here.crossing is not None and here.crossing.is_api:
+            if here.crossing is not None and here.crossing.is_api and here.crossing.leads_on:
                 self.injector.meet_host(host)  # an API call may be redirected to where no test may go
             return wrapped(*args, **kwargs)
         crossing = self.injector.sheltered(lambda: self._crossing(request, session, host), None)
@@ -84,12 +85,14 @@ class _Seam:
     ) -> object:
         adapter, here = wrapped(*args, **kwargs), self.here
         crossing = here.crossing
-        if crossing is None:
-            return adapter
+        if crossing is None or not (crossing.is_new or crossing.leads_on):
+            return adapter  # of a call that somebody makes meanwhile, such as a response's hook
         if crossing.revises:
             adapter = Revising(adapter, crossing.revise)
         harm, here.harm = here.harm, None
-        return adapter if harm is None else failing(adapter, harm, crossing.heard)
+        if harm is not None:
+            adapter = failing(adapter, harm, crossing.heard)
+        return Hop(adapter, crossing, crossing.hop())
 
     def _crossing(self, request: PreparedRequest, session: object, host: str) -> Crossing | None:
         passage = self.witness.recognize(request.method or "", request.url or "", request.body)

@@ -30,7 +30,9 @@ class Strike:
             unable = unable or "the call is not HTTPS"
         if not unable and harm.phase is not Phase.BEFORE and harm.kind != "delay":
             return harm
-        loses = self.passage.deliveries if harm.effect is not Effect.SLOW else ()
+        # Of a post whose body could not be read it is not known what it answers.
+        of_a_post = self.passage.deliveries or None if self.call.site is Site.RESULT else ()
+        loses = of_a_post if harm.effect is not Effect.SLOW else ()
         if not self.injector.grant(self.call, self.decision, loses, unable, call=self.passage.number):
             return None
         self.is_done = harm.effect is not Effect.SLOW
@@ -42,7 +44,8 @@ class Strike:
         if harm is None:
             return False
         is_lost = harm.effect is not Effect.SLOW
-        loses = [lease.delivery for lease in leases_of(self.passage, answer)] if is_lost else []
+        # What trickles may come too late for a caller that waits no longer.
+        loses = [lease.delivery for lease in leases_of(self.passage, answer)]
         if not self.injector.grant(self.call, self.decision, loses, call=self.passage.number):
             return False
         if is_lost and self.passage.lease is None:
