@@ -197,6 +197,8 @@ class Report:
     """Everything that a rendering shows. `status` is the verdict in one word, `headline` in one sentence.
 
     `deaths` counts crashes and hangs by how and where, `dry` what a dry run would have struck (None if it was none).
+    `guarded` are fetches that were refused to keep more from being lost to a fault, `hidden_jobs` those that
+    AMI_TEST_JOBS kept from the worker.
     """
 
     headline: str
@@ -215,6 +217,8 @@ class Report:
     attempts: tuple[AttemptRow, ...]
     dry: dict[str, int] | None
     withheld: dict[str, int]
+    guarded: int
+    hidden_jobs: tuple[int, ...]
     tasks: TaskFigures
     recovery: Recovery
     jobs: tuple[JobRow, ...]

@@ -137,6 +137,9 @@ def fault_lines(report: Report) -> Iterator[str]:
         failed = f"{row.failed} of {counted(row.calls, 'call')} failed for it ({row.failed / row.calls:.3f})"
         tries = f"{row.struck} of {counted(row.tries, 'attempt')} struck ({share})"
         yield f"{row.site}: {tries}, {failed}, {row.absorbed} absorbed by a retry"
+    if report.guarded:
+        were = "1 fetch was" if report.guarded == 1 else f"{report.guarded} fetches were"
+        yield f"{were} refused to keep what was given up from being lost"
     for why, times in report.withheld.items():
         yield f"{times} withheld: {why}"
 
