@@ -11,6 +11,7 @@ KEYS = [
     "deaths", "attempts", "dry", "withheld", "guarded", "hidden_jobs", "recovery", "jobs", "parameters",
     "ledger_problems", "next", "run", "seed",
     "incarnations", "injected_exits", "organic_exits", "unsupervised", "unsupervised_crashes",
+    "loader_crashes", "outlived_crashes",
     "total", "handed_out", "answered", "answered_with_error", "came_back", "unheard", "still_out", "taken_by_others",
     "fates", "marks", "exhausted_by", "lost_answers", "lost_leases", "kept_back",
 ]  # fmt: skip

@@ -150,7 +150,7 @@ def test_a_worker_that_crashed_in_another_batch_took_the_task_along() -> None:
     worker.strike(2.05, Effect.CRASH, 7, (2, 1), kind="exit")
     supervisor.exit(2.2, 1, "injected")
 
-    assert text_of(books)[1] == "left unanswered when its worker ended: an injected crash"
+    assert text_of(books)[1] == "left unanswered: an injected crash"
 
 
 def test_a_passing_error_is_told_where_it_struck_and_where_it_only_ended_the_job() -> None:

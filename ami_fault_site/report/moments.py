@@ -28,7 +28,7 @@ _MODES = {
     Mode.SYSEXIT.value: "a SystemExit was raised in its process",
 }
 _ENDS = {
-    How.DROPPED: "left unanswered when its worker ended",
+    How.DROPPED: "left unanswered",
     How.EXPIRED: "its time was up",
     How.ABANDONED: "given up",
     How.STOPPED: "left unanswered",
