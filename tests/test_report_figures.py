@@ -280,3 +280,13 @@ def test_an_exit_of_its_own_just_after_its_loaders_death_is_told_as_such() -> No
     told = f"1 incarnation: 1 injected crash (1 in a loader), 1 exit of its own (1 {after})"
     assert f"worker      {told}" in lines
     assert f"            incarnation 1: exit code 1, {after}; its last words:" in lines
+
+
+def test_what_got_lost_on_its_way_and_was_handed_out_again_came_back_too() -> None:
+    books = Books()
+    main = books.process(11).start(1.0)
+    main.lose_tasks(2.0, 7, (1, 1), (2, 1))
+    main.fetch(11.0, 7, (1, 2), (2, 2))
+    made = figures.task_figures(books.case(facts()))
+
+    assert (made.came_back, made.lost_leases, made.handed_out) == (2, 2, 2)

@@ -106,8 +106,7 @@ def test_crashes_that_ended_no_life_are_counted_with_the_others_and_told_apart()
         return wording.worker_line(replace(report_of(), worker=worker))
 
     assert line(2, 2, 0, 0, 1, 1) == (
-        "2 incarnations: 4 injected crashes (2 ended a life, 1 in a loader, 1 outlived by its worker),"
-        " 0 exits of its own"
+        "2 incarnations: 4 injected crashes (2 ended a life, 1 in a loader, 1 that ended no life), 0 exits of its own"
     )
     assert line(1, 0, 0, 0, 1, 0) == "1 incarnation: 1 injected crash (1 in a loader), 0 exits of its own"
     assert line(0, 0, 1, 1, 1, 0) == "1 life that nobody supervised: 2 injected crashes (1 ended a life, 1 in a loader)"

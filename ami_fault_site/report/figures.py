@@ -126,7 +126,7 @@ def task_figures(case: Case) -> TaskFigures:
         exhausted[fated.whose.value] += fated.fate is Fate.EXHAUSTED
         counts["total"] += 1
         counts["handed_out"] += times > 0
-        counts["came_back"] += times > 1
+        counts["came_back"] += any(lease.is_known and lease.delivery > 1 for lease in task.leases)
         counts["answered"] += is_answered
         counts["answered_with_error"] += is_answered and task.has_error
         is_out = not is_answered and not task.is_unheard

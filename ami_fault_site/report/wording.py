@@ -116,7 +116,7 @@ def _crashes(worker: WorkerFigures, ended: int) -> str:
     told = counted(ended + loaders + outlived, "injected crash", "injected crashes")
     if not loaders and not outlived:
         return told
-    each = ((ended, "ended a life"), (loaders, "in a loader"), (outlived, "outlived by its worker"))
+    each = ((ended, "ended a life"), (loaders, "in a loader"), (outlived, "that ended no life"))
     return f"{told} ({', '.join(f'{number} {what}' for number, what in each if number)})"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ami_fault_site.faults import Effect
-from ami_fault_site.history import History, Lease, Post, Ref, Task, TaskKey
+from ami_fault_site.history import History, Injection, Lease, Post, Ref, Task, TaskKey
 from ami_fault_site.verdict.accounts import Account, account, unrecorded_by_name
 from ami_fault_site.verdict.due import Due
 from ami_fault_site.verdict.ends import End, Ends, How
@@ -210,7 +210,7 @@ class Fates:
         sequence = task.key[1]
         good = [lease for lease, post in task.accepted() if sequence not in post.errors]
         bad = [lease for lease, post in task.accepted() if sequence in post.errors]
-        passed = [lease for lease in bad if self.spoilt.is_spoilt(task, lease) or self._lost_its_loader(task, lease)]
+        passed = [lease for lease in bad if self.spoilt.is_spoilt(task, lease) or self.loader_death(task, lease)]
         if good and bad and len(passed) == len(bad):
             return self._failed(task, bad)  # what failed at one delivery by our doing went well at another
         if good and bad:
@@ -227,17 +227,21 @@ class Fates:
     def _failed(self, task: Task, bad: list[Lease]) -> Fated:
         if self.spoilt.explains(task, bad):
             return Fated(Fate.FAILED_EXPECTED)
-        if any((task.key, lease.delivery) in self.passing or self._lost_its_loader(task, lease) for lease in bad):
+        if any((task.key, lease.delivery) in self.passing for lease in bad):
             why = "a passing error was answered as a final one"
             return Fated(Fate.FAILED_TRANSIENT, Whose.WORKER, why, refs=_refs(task))
+        deaths = [death for lease in bad if (death := self.loader_death(task, lease)) is not None]
+        if deaths:
+            why, refs = "an injected death of a loader was answered as a final error", (deaths[0].ref, *_refs(task))
+            return Fated(Fate.FAILED_TRANSIENT, Whose.WORKER, why, refs=refs)
         return Fated(Fate.FAILED_ORGANIC, Whose.WORKER, "an error that we did not inject", refs=_refs(task))
 
-    def _lost_its_loader(self, task: Task, lease: Lease) -> bool:
-        """Say whether a loader died by our doing while this batch was worked on: the others' death is no reason."""
+    def loader_death(self, task: Task, lease: Lease) -> Injection | None:
+        """Return a loader's death by our doing while this batch was worked on: that of another's is no reason."""
         if lease.batch is None or task.image_id in self._history.failed_images:
-            return False
+            return None
         ended = lease.batch.ended if lease.batch.ended is not None else float("inf")
-        return self._lives.loader_died(self._lives.holder(lease.batch.process), lease.batch.began - _NOTICED, ended)
+        return self._lives.loader_death(self._lives.holder(lease.batch.process), lease.batch.began - _NOTICED, ended)
 
     def _unheard(self, task: Task, stream: Stream) -> Fated:
         arrived = self._accounts[id(stream)].arrived()

@@ -111,7 +111,7 @@ class Lives:
         self._pollers: dict[int, Process | None] = {}
         self._last: dict[HolderKey, float] = {}
         self._slowed: dict[HolderKey, list[tuple[float, float]]] | None = None
-        self._loaders_died: dict[HolderKey, list[float]] = {}
+        self._loaders_died: dict[HolderKey, list[Injection]] = {}
         self._aborts = self._find_aborts()
 
     def holder(self, process: int) -> Holder:
@@ -164,11 +164,11 @@ class Lives:
             total += max(0.0, min(ended, until) - max(began, since))
         return total
 
-    def loader_died(self, holder: Holder, since: float, until: float) -> bool:
-        """Say whether a fault of ours ended a loader of this life in this stretch of time."""
+    def loader_death(self, holder: Holder, since: float, until: float) -> Injection | None:
+        """Return the first fault of ours that ended a loader of this life in this stretch of time."""
         deaths = self._loaders_died.get(holder.key, [])
-        index = bisect_left(deaths, since)
-        return index < len(deaths) and deaths[index] <= until
+        index = bisect_left(deaths, since, key=lambda one: one.at)
+        return deaths[index] if index < len(deaths) and deaths[index].at <= until else None
 
     def silent_since(self, holder: Holder) -> float:
         """Return when a life last booked anything, in monotonic seconds of its clock."""
@@ -228,7 +228,7 @@ class Lives:
                 abort = Abort(one.at, one.job or self._history.processes[one.process].job, one.kind, one.ref, one)
                 found.setdefault((holder.key, abort.job), []).append(abort)
                 if one.is_of_loader and not abort.is_hang:
-                    self._loaders_died.setdefault(holder.key, []).append(one.at)
+                    self._loaders_died.setdefault(holder.key, []).append(one)
         exits = {(one.process, one.job) for one in self._history.injections if one.kind == Mode.SYSEXIT.value}
         for batch_job, batch in self._history.broken_batches:
             if batch.error == SystemExit.__name__ and (batch.process, batch_job) in exits:
@@ -238,7 +238,7 @@ class Lives:
         for aborts in found.values():
             aborts.sort(key=lambda one: one.at)
         for deaths in self._loaders_died.values():
-            deaths.sort()
+            deaths.sort(key=lambda one: one.at)
         return found
 
     def _find_slowed(self) -> dict[HolderKey, list[tuple[float, float]]]:
