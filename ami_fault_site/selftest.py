@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 from ami_fault_site import runs
-from ami_fault_site.trials import ACK_WAIT, Trial
+from ami_fault_site.trials import ACK_WAIT, Strike, Trial
 from ami_fault_site.verdict import Case, judge
 from ami_fault_site.verdict.terms import Status, Verdict, Whose
 
@@ -69,16 +69,17 @@ def run_one(trial: Trial, seed: int, folder: Path) -> Result:
     run.mkdir(parents=True, exist_ok=True)
     code = _start(trial, seed, run)
     try:
-        verdict = judge(Case(*runs.read([run / "run"])))
+        case = Case(*runs.read([run / "run"]))
+        verdict = judge(case)
     except (runs.RunError, OSError) as error:
         said = (run / "stderr").read_text(errors="replace").strip().splitlines()
         why = f"it did not run (exit code {code})"
         return Result(trial, seed, why, said[-1] if said else str(error), time.monotonic() - began, run)
-    problem, told = weigh(trial, verdict)
+    problem, told = weigh(trial, verdict, {(one.site, one.kind, one.phase) for one in case.history.injections})
     return Result(trial, seed, problem, told, round(time.monotonic() - began, 1), run)
 
 
-def weigh(trial: Trial, verdict: Verdict) -> tuple[str, str]:
+def weigh(trial: Trial, verdict: Verdict, struck: Collection[Strike] = ()) -> tuple[str, str]:
     """Return what is wrong with a verdict on a trial, "" if nothing is, and what the verdict says."""
     failures = verdict.failures
     if trial.is_healthy:
@@ -86,6 +87,9 @@ def weigh(trial: Trial, verdict: Verdict) -> tuple[str, str]:
         wrong = [one for one in (*failures, *unsure) if one.check.slug not in trial.allowed]
         if wrong:
             return f"{wrong[0].check.slug} says {wrong[0].status.value}", wrong[0].text
+        missing = [strike for strike in trial.strikes if strike not in struck]
+        if missing:
+            return "{1} never struck at {0}, {2}".format(*missing[0]), verdict.finding("no-task-lost").text
         return "", verdict.finding("no-task-lost").text
     finding = verdict.finding(trial.check)
     if finding.status is not Status.FAIL:

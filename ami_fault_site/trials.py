@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from ami_fault_site.verdict.terms import Whose
 
@@ -20,6 +21,10 @@ _KEPT_BACK = {"AMI_TEST_EXHAUST": "3,5"}
 _NONE = {"AMI_TEST_WORKER_CRASH_RATE": "0"}
 
 
+Strike: TypeAlias = tuple[str, str, str]
+"""Site, kind and phase of a fault."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """One run of the sample worker against a sandbox.
@@ -27,7 +32,7 @@ class Trial:
     `check` is the slug of the check that must fail, and `whose` whose failure it must be; "" and None for a healthy
     trial, in which nothing may fail but the checks that are `allowed` to: what the sample worker has in common with the
     real one is no misbehaviour of its own. `settings` are the faults, `options` of `ami-fault run`; `timeout` in
-    seconds.
+    seconds. `strikes` must have struck, or the scenario is not what it says.
     """
 
     name: str
@@ -40,6 +45,7 @@ class Trial:
     max_deliver: int = 8
     timeout: float = 40.0
     allowed: tuple[str, ...] = ()
+    strikes: tuple[Strike, ...] = ()
 
     @property
     def is_healthy(self) -> bool:
@@ -101,6 +107,27 @@ _FAILS_THE_INNOCENT = ("transient-errors-requeued",)
 _DEATHS = ("loader-deaths", "poison-image", "everything")
 _SHORTER = {"blackout": {"AMI_TEST_STOP_AFTER": "15"}}  # a minute is long for a trial
 
+# What must have struck in each scenario, for it to be what its head says: it takes neither a lucky nor an unlucky seed.
+_STRIKES: Mapping[str, tuple[Strike, ...]] = {
+    "lost-answers": (("result", "reset", "after"), ("posting", "kill", "after")),
+    "lost-leases": (("tasks", "reset", "after"),),
+    "loader-deaths": (("downloading", "kill", "before"),),
+    "slow-worker": (("batch", "delay", "before"), ("image", "trickle", "during")),
+    "rate-limited": (
+        ("tasks", "http-429", "before"), ("result", "http-429", "before"),
+        ("image", "http-429", "before"), ("image", "http-503", "before"),
+    ),
+    "flaky-images": tuple(("image", kind, "before") for kind in ("http-503", "reset", "read-timeout", "refused")),
+    "poison-image": (
+        ("image", "http-403", "before"), ("open", "bad-magic", "before"), ("downloading", "kill", "before"),
+    ),
+    "blackout": (("jobs", "refused", "before"), ("tasks", "refused", "before")),
+    "everything": (
+        ("fetched", "kill", "after"), ("downloading", "segv", "before"), ("batch", "abort", "during"),
+        ("posting", "exit", "after"), ("image", "http-503", "before"), ("image", "http-403", "before"),
+    ),
+}  # fmt: skip
+
 HEALTHY_TRIALS = (
     Trial("healthy without faults"),
     Trial("healthy crashes", settings=_CRASHES),
@@ -114,18 +141,9 @@ HEALTHY_TRIALS = (
             settings={"AMI_TEST_PROFILE": profile, **_SHORTER.get(profile, {})},
             timeout=90.0,
             allowed=_FAILS_THE_INNOCENT if profile in _DEATHS else (),
+            strikes=strikes,
         )
-        for profile in (
-            "lost-answers",
-            "lost-leases",
-            "loader-deaths",
-            "slow-worker",
-            "rate-limited",
-            "flaky-images",
-            "poison-image",
-            "blackout",
-            "everything",
-        )
+        for profile, strikes in _STRIKES.items()
     ),
 )
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from ami_fault_site.profiles import available
 from ami_fault_site.sandbox.worker.misbehaviour import MISBEHAVIOURS
 from ami_fault_site.selftest import weigh
 from ami_fault_site.trials import HEALTHY_TRIALS, TRIALS, WORKER_TRIALS, Trial
@@ -45,3 +46,17 @@ def test_a_misbehaviour_is_caught_by_its_check_and_blamed_on_the_worker() -> Non
     assert weigh(trial, failing("transient-errors-retried", Whose.SERVICE))[0] == (
         "transient-errors-retried blames the service"
     )
+
+
+def test_a_healthy_trial_is_wrong_if_what_its_scenario_promises_never_struck() -> None:
+    trial = next(one for one in HEALTHY_TRIALS if one.name == "healthy lost-leases")
+    well = verdict_of(finding("no-task-lost", Status.PASS, "all are accounted for", Whose.SERVICE))
+
+    assert weigh(trial, well, {("tasks", "reset", "after")})[0] == ""
+    assert weigh(trial, well)[0] == "reset never struck at tasks, after"
+
+
+def test_every_profile_but_those_of_rates_alone_has_a_trial_that_says_what_must_strike() -> None:
+    rates_alone = {"light", "medium", "heavy", "crashes", "network", "images", "transient"}
+
+    assert {one.settings["AMI_TEST_PROFILE"] for one in HEALTHY_TRIALS if one.strikes} == set(available()) - rates_alone
