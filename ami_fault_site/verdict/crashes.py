@@ -1,4 +1,4 @@
-"""Checks on crashes: the tasks of a dead worker come back, in time, and to another."""
+"""Checks on crashes: the tasks of a crashed worker come back, in time, and to another."""
 
 from __future__ import annotations
 
