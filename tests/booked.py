@@ -68,6 +68,19 @@ class Process:
         """Ask for tasks, and book nothing of what came."""
         self._call("tasks", at, job)
 
+    def refuse_fetch(self, at: float, job: int) -> None:
+        """Refuse a tasks call of a loader, because what it fetched now would be lost to a fault that has struck."""
+        number = self._call("tasks", at, job)
+        why = "budget: an injected fault gave up the job, what is fetched now would be lost"
+        told = {"kind": "refused", "site": "tasks", "counted": False, "trigger": "guard", "role": "loader"}
+        self.strike(at, Effect.NETWORK, job, call=number, reason=why, **told)  # type: ignore[arg-type]
+        about = {"call": number, "job": job, "status": 0, "seconds": 0.001, "struck": True}
+        self.book("no-answer", at, **about, error="ConnectionError")
+
+    def hide(self, at: float, *jobs: int) -> None:
+        """Book that jobs were taken out of the answer to the last poll."""
+        self.book("hidden", at, call=self.calls, jobs=list(jobs))
+
     def fail(self, at: float, site: str, job: int | None, *, struck: bool, error: str = "", status: int = 0) -> None:
         """Make a call of this site that fails: with an exception, or with a status."""
         number = self._call(site, at, job)

@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("verdict.terms", "verdict.facts"),
     ("verdict.lives",),
     ("verdict.ends", "verdict.streams", "verdict.spoilt"),
-    ("verdict.accounts",),
+    ("verdict.accounts", "verdict.due"),
     ("verdict.fates",),
     ("verdict.case",),
     (

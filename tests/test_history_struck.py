@@ -273,3 +273,44 @@ def test_what_was_withheld_keeps_nobody_waiting() -> None:
     main.book("leases", 3.0, call=number, job=7, status=200, seconds=1.0, struck=False, stream="", leases=[])
 
     assert books.history().processes[0].slowed == []
+
+
+def test_a_refusal_that_guards_the_budget_is_no_fault_of_the_settings() -> None:
+    books = fetched()
+    books.processes[0].refuse_fetch(2.0, 7)
+    history = books.history()
+
+    assert (history.guarded, history.injected, history.kinds, history.injections) == (1, {}, {}, [])
+    assert (history.job(7).struck_fetches, history.job(7).lost_fetches.count, history.troubles) == ({}, 0, {})
+
+
+def test_an_answer_that_a_withheld_crash_left_to_the_worker_was_not_lost() -> None:
+    books = fetched()
+    main = books.processes[0]
+    main.lose_answer(2.0, 7, (1, 1), closes=False)
+    rows = [books.row(7, 1, 1)]
+    said = {"outcome": "accepted", "stream": "job_7", "tasks": rows, "errors": [], "images": ["1"], "error": ""}
+    main.book("answer", 2.2, call=main.calls, job=7, status=200, seconds=0.2, struck=False, **said)
+    history = books.history()
+    ((_, post),) = task(history, 7, 1).accepted()
+
+    assert (post.lost, post.struck, post.heard, post.heard_ref) == (False, False, 2.2, (0, 5))
+
+
+def test_jobs_that_were_kept_from_the_worker_are_known_by_number() -> None:
+    books = Books()
+    main = books.process(10)
+    for at in (1.0, 2.0):
+        main.poll(at)
+        main.hide(at, 3, 1)
+
+    assert books.history().hidden == {1, 3}
+
+
+def test_a_passage_at_which_only_a_crash_could_strike_counts_as_eligible() -> None:
+    books = fetched()
+    books.processes[0].book("passage", 2.0, site="idle", job=None, draw=0.5, eligible=["crash"])
+    history = books.history()
+
+    assert history.eligible == {"crash": 1}
+    assert history.observed_rate(Effect.CRASH) == 0.0

@@ -235,3 +235,18 @@ def test_as_long_as_the_service_was_asked_of_one_job_a_token_is_not_what_is_miss
 
 def test_after_a_dry_run_it_is_time_for_the_real_one() -> None:
     assert report_of(nothing_fired=True, case=dry_case()).next == ("the same for real: without AMI_TEST_DRY_RUN",)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "named"), [((1,), "job 1 was"), ((2, 1), "jobs 1, 2 were"), ((1, 2, 3, 4), "jobs 1, 2, 3 and others were")]
+)
+def test_where_the_settings_kept_every_job_from_the_worker_they_are_to_name_another(
+    jobs: tuple[int, ...], named: str
+) -> None:
+    books = Books()
+    worker = books.process(11)
+    worker.poll(1.0)
+    worker.hide(1.0, *jobs)
+    line = f"{named} listed and kept from the worker by AMI_TEST_JOBS: name there what it is to work on"
+
+    assert report_of(case=books.case(facts()), nothing_fired=True).next == (line,)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from ami_fault_site.faults import Effect
 from ami_fault_site.report import figures
 from ami_fault_site.report.contents import (
@@ -16,7 +18,7 @@ from ami_fault_site.report.contents import (
 from ami_fault_site.settings import Settings
 from ami_fault_site.verdict.facts import Parameters
 from tests.booked import Books, witness
-from tests.report_cases import ENDED, SETTINGS, facts, short_case, short_run
+from tests.report_cases import ENDED, SETTINGS, facts, report_of, short_case, short_run, shown
 
 
 def test_lives_are_counted_by_how_they_ended() -> None:
@@ -236,3 +238,55 @@ def test_what_faults_kept_from_the_worker_is_counted() -> None:
 
     assert (counted.lost_answers, counted.lost_leases, counted.kept_back) == (1, 1, 1)
     assert (counted.answered, counted.unheard, counted.handed_out) == (1, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "role", "exit_kind", "counts"),
+    [
+        ("exit", "main", "injected", (1, 0, 0)),
+        ("hang", "main", "injected", (1, 0, 0)),
+        ("hang", "main", "ended", (0, 0, 1)),
+        ("sysexit", "main", "ended", (0, 0, 1)),
+        ("kill", "loader", "ended", (0, 1, 0)),
+    ],
+)
+def test_every_crash_is_counted_once_by_what_it_struck(
+    mode: str, role: str, exit_kind: str, counts: tuple[int, int, int]
+) -> None:
+    books = Books()
+    main = books.process(11).start(1.0)
+    struck = main if role == "main" else books.process(12).start(1.5, 11)
+    struck.crash(2.0, mode, role=role, job=7)
+    if exit_kind == "ended":
+        main.poll(3.0, 7)
+    supervisor = books.supervisor()
+    supervisor.spawn(0.5, 1)
+    supervisor.exit(9.0, 1, exit_kind)
+    made = figures.worker_figures(books.case(facts()))
+
+    assert (made.injected_exits, made.loader_crashes, made.outlived_crashes) == counts
+
+
+def test_an_exit_of_its_own_just_after_its_loaders_death_is_told_as_such() -> None:
+    books = Books()
+    books.process(11).start(1.0)
+    books.process(12).start(1.5, 11).crash(2.0, "sysexit", role="loader", job=7)
+    supervisor = books.supervisor()
+    supervisor.spawn(0.5, 1)
+    supervisor.exit(3.0, 1, "organic", code=1)
+    lines = shown(report_of(case=books.case(facts()))).splitlines()
+
+    after = "after an injected death of its loader"
+    told = f"1 incarnation: 1 injected crash (1 in a loader), 1 exit of its own (1 {after})"
+    assert f"worker      {told}" in lines
+    assert f"            incarnation 1: exit code 1, {after}; its last words:" in lines
+
+
+def test_what_got_lost_on_its_way_and_was_handed_out_again_came_back_too() -> None:
+    books = Books()
+    main = books.process(11).start(1.0)
+    main.lose_tasks(2.0, 7, (1, 1), (2, 1))
+    main.fetch(11.0, 7, (1, 2), (2, 2))
+    made = figures.task_figures(books.case(facts()))
+
+    assert (made.came_back, made.lost_leases, made.handed_out) == (2, 2, 2)

@@ -8,8 +8,10 @@ from tests.report_cases import INVOCATION, RUN, finding, report_of
 
 KEYS = [
     "headline", "status", "code", "outcome", "gate", "strict", "nothing_fired", "runs", "findings", "faults", "kinds",
-    "deaths", "attempts", "dry", "withheld", "recovery", "jobs", "parameters", "ledger_problems", "next", "run", "seed",
+    "deaths", "attempts", "dry", "withheld", "guarded", "hidden_jobs", "recovery", "jobs", "parameters",
+    "ledger_problems", "next", "run", "seed",
     "incarnations", "injected_exits", "organic_exits", "unsupervised", "unsupervised_crashes",
+    "loader_crashes", "outlived_crashes",
     "total", "handed_out", "answered", "answered_with_error", "came_back", "unheard", "still_out", "taken_by_others",
     "fates", "marks", "exhausted_by", "lost_answers", "lost_leases", "kept_back",
 ]  # fmt: skip

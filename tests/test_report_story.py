@@ -150,7 +150,7 @@ def test_a_worker_that_crashed_in_another_batch_took_the_task_along() -> None:
     worker.strike(2.05, Effect.CRASH, 7, (2, 1), kind="exit")
     supervisor.exit(2.2, 1, "injected")
 
-    assert text_of(books)[1] == "left unanswered when its worker ended: an injected crash"
+    assert text_of(books)[1] == "left unanswered: an injected crash"
 
 
 def test_a_passing_error_is_told_where_it_struck_and_where_it_only_ended_the_job() -> None:
@@ -446,3 +446,20 @@ def test_a_batch_that_was_delayed_is_told_with_by_how_much() -> None:
     worker.strike(2.0, Effect.SLOW, 7, (1, 1), kind="delay", seconds=3.5)
 
     assert text_of(books)[1] == "a fault struck: its batch was delayed by 3.5 s"
+
+
+def test_the_death_of_a_loader_for_which_a_batch_was_failed_is_told() -> None:
+    books, worker = one_worker()
+    worker.fetch(1.0, 7, (1, 1), (2, 1))
+    loader = books.process(12).start(1.25, 11)
+    more = {"role": "loader", "site": "downloading", "point": "downloading", "job": 7}
+    loader.crash(2.0, "kill", **more)  # type: ignore[arg-type]
+    worker.batch(2.0, 7, (1, 1), (2, 1))
+    worker.post(3.0, 7, (1, 1), (2, 1), failed=(1, 2))
+    told = text_of(books)
+
+    assert "a fault struck: its process was killed (a loader) (downloading)" in told
+    assert (
+        told[-1]
+        == "failed-transient (worker): failed for good: an injected death of a loader was answered as a final error"
+    )

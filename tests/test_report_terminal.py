@@ -256,3 +256,15 @@ def test_a_dry_run_says_what_would_have_struck() -> None:
 
     assert line in shown(report_of(case=dry_case(), nothing_fired=True)).splitlines()
     assert "a dry run" not in shown(report_of())
+
+
+@pytest.mark.parametrize(("times", "told"), [(1, "1 fetch was refused"), (2, "2 fetches were refused")])
+def test_what_was_refused_to_guard_the_budget_is_told_by_itself_and_among_no_faults(times: int, told: str) -> None:
+    run = short_run()
+    for number in range(times):
+        run.second.refuse_fetch(9.8 + number, 7)
+    lines = shown(report_of(case=run.books.case(facts(ENDED)))).splitlines()
+
+    assert f"            {told} to keep what was given up from being lost" in lines
+    assert not any("network-error" in line for line in lines)
+    assert "1 crash and 1 other fault" in lines[0]

@@ -98,3 +98,15 @@ def test_what_nobody_heard_of_is_told_only_if_there_is_any() -> None:
     assert wording.unheard_line(replace(made, tasks=replace(made.tasks, unheard=2))) == (
         "2 more answered, but the reply was never heard: only the service knows"
     )
+
+
+def test_crashes_that_ended_no_life_are_counted_with_the_others_and_told_apart() -> None:
+    def line(incarnations: int, ended: int, alone: int, crashed: int, loaders: int, outlived: int) -> str:
+        worker = WorkerFigures(incarnations, ended, (), alone, crashed, loaders, outlived)
+        return wording.worker_line(replace(report_of(), worker=worker))
+
+    assert line(2, 2, 0, 0, 1, 1) == (
+        "2 incarnations: 4 injected crashes (2 ended a life, 1 in a loader, 1 that ended no life), 0 exits of its own"
+    )
+    assert line(1, 0, 0, 0, 1, 0) == "1 incarnation: 1 injected crash (1 in a loader), 0 exits of its own"
+    assert line(0, 0, 1, 1, 1, 0) == "1 life that nobody supervised: 2 injected crashes (1 ended a life, 1 in a loader)"

@@ -80,7 +80,7 @@ def test_tasks_of_a_dead_worker_that_all_came_back_were_requeued(stage: Stage) -
     stage.other.post(12.0, 7, (1, 2), (2, 2))
     finding = crashed_tasks_requeued(stage.books.case(facts(STARTED)))
 
-    assert told(finding) == ("pass", "service", "2 tasks were held by workers that died, 2 of them came back")
+    assert told(finding) == ("pass", "service", "2 tasks were held by workers that crashed, 2 of them came back")
     assert (finding.tasks, finding.evidence, finding.judged) == ((), (), 2)
 
 
@@ -92,7 +92,7 @@ def test_a_task_of_a_dead_worker_that_never_came_back_was_not_requeued_by_the_se
     stage.ask_in_vain(LATE)
     finding = crashed_tasks_requeued(stage.books.case(facts(STARTED)))
 
-    text = "1 of 2 tasks that a dead worker held were never handed out again"
+    text = "1 of 2 tasks that a crashed worker held were never handed out again"
     assert told(finding) == ("fail", "service", text)
     assert (concerned(finding), lines(finding.evidence), finding.judged) == ([2], ["1:1", "10:4"], 2)
 
@@ -103,7 +103,7 @@ def test_as_long_as_nobody_has_asked_again_it_cannot_be_told(stage: Stage) -> No
     finding = crashed_tasks_requeued(stage.books.case(facts(STARTED)))
 
     cause = "an injected crash; nobody asked again after its ack_wait"
-    text = f"of 1 of 2 tasks that a dead worker held it cannot be told: {cause}"
+    text = f"of 1 of 2 tasks that a crashed worker held it cannot be told: {cause}"
     assert told(finding) == ("unknown", "service", text)
     assert (concerned(finding), finding.evidence, finding.judged) == ([2], (), 2)
 
@@ -115,7 +115,7 @@ def test_what_another_worker_may_have_got_cannot_be_told_either(stage: Stage) ->
     finding = crashed_tasks_requeued(stage.books.case(facts(STARTED)))
 
     cause = "2 deliveries of this job went to another worker"
-    text = f"of 2 of 2 tasks that a dead worker held it cannot be told: {cause}"
+    text = f"of 2 of 2 tasks that a crashed worker held it cannot be told: {cause}"
     assert told(finding) == ("unknown", "service", text)
 
 
@@ -141,7 +141,7 @@ def test_one_open_task_among_those_that_were_requeued_leaves_it_open(stage: Stag
 def test_tasks_none_of_which_came_back_for_want_of_a_delivery_are_told_so(stage: Stage) -> None:
     finding = crashed_tasks_requeued(stage.books.case(facts(STARTED, max_deliver=1)))
 
-    text = "2 tasks were held by workers that died, 0 of them came back; 2 had no delivery left"
+    text = "2 tasks were held by workers that crashed, 0 of them came back; 2 had no delivery left"
     assert told(finding) == ("pass", "service", text)
 
 
@@ -152,7 +152,7 @@ def test_a_task_that_had_no_delivery_left_could_not_be_requeued_and_is_told_so(s
     assert finding.status.value == "unknown"  # task 2 has one left
 
     once = crashed_tasks_requeued(stage.books.case(facts(STARTED, max_deliver=1)))
-    text = "2 tasks were held by workers that died, 1 of them came back; 1 had no delivery left"
+    text = "2 tasks were held by workers that crashed, 1 of them came back; 1 had no delivery left"
     assert told(once) == ("pass", "service", text)
 
 
@@ -164,7 +164,7 @@ def test_a_task_that_crashes_took_more_than_once_is_one_task(stage: Stage) -> No
     last.post(22.0, 7, (1, 3), (2, 3))
     finding = crashed_tasks_requeued(stage.books.case(facts(STARTED, max_deliver=3)))
 
-    assert told(finding) == ("pass", "service", "2 tasks were held by workers that died, 2 of them came back")
+    assert told(finding) == ("pass", "service", "2 tasks were held by workers that crashed, 2 of them came back")
 
 
 def test_a_lease_that_a_live_worker_gave_up_is_not_one_that_a_crash_ended() -> None:
@@ -261,7 +261,7 @@ def test_where_no_task_of_a_dead_worker_came_back_that_is_said(stage: Stage, is_
         stage.main.strike(2.75, Effect.CRASH, 7)
 
     for finding in stage.judge()[1:]:
-        assert told(finding)[::2] == ("not-applicable", "no task that a dead worker held came back")
+        assert told(finding)[::2] == ("not-applicable", "no task that a crashed worker held came back")
 
 
 # --- picked-up-by-another
@@ -272,7 +272,7 @@ def test_a_task_that_came_back_after_a_crash_was_picked_up_by_another(stage: Sta
     stage.other.post(12.0, 7, (1, 2))
     finding = picked_up_by_another(stage.books.case(facts(STARTED)))
 
-    assert told(finding) == ("pass", "worker", "2 tasks of dead workers were handed to others")
+    assert told(finding) == ("pass", "worker", "2 tasks of crashed workers were handed to others")
     assert (finding.tasks, finding.evidence, finding.judged) == ((), (), 2)
 
 
@@ -293,3 +293,50 @@ def test_tasks_that_did_not_come_back_or_whose_worker_did_not_die_were_picked_up
     finding = picked_up_by_another(stage.books.case(facts(STARTED, worker_crash_rate=0.1)))
 
     assert told(finding) == ("vacuous", "worker", "crashes were set and none struck")
+
+
+# --- crashes that are no deaths of a life
+
+
+@pytest.mark.parametrize(("mode", "site"), [("hang", "batch"), ("sysexit", "batch"), ("hang", "posting")])
+def test_what_came_back_after_a_hang_or_a_swallowed_exit_is_judged_too(mode: str, site: str) -> None:
+    books = Books()
+    main = books.process(10).start(0.5)
+    main.fetch(2.0, 7, (1, 1), (2, 1))
+    main.crash(3.0, mode, job=7, site=site)
+    main.poll(4.0, 7)
+    main.fetch(11.0, 7, (1, 2), (2, 2))
+    main.post(12.0, 7, (1, 2), (2, 2))
+    books.supervisor().exit(20.0, 1, "ended")
+    case = books.case(facts(STARTED))
+
+    text = "2 tasks were held by workers that crashed, 2 of them came back"
+    assert told(crashed_tasks_requeued(case)) == ("pass", "service", text)
+    text = "2 tasks came back after a crash, 2 of them to a worker that had survived it"
+    assert told(picked_up_by_another(case)) == ("pass", "worker", text)
+
+
+def test_what_a_hang_holds_to_the_end_cannot_be_told() -> None:
+    books = Books()
+    main = books.process(10).start(0.5)
+    main.fetch(2.0, 7, (1, 1))
+    main.crash(3.0, "hang", job=7)
+    books.supervisor().exit(20.0, 1, "ended")
+
+    cause = "an injected hang; nobody asked again after its ack_wait"
+    text = f"of 1 of 1 tasks that a crashed worker held it cannot be told: {cause}"
+    assert told(crashed_tasks_requeued(books.case(facts(STARTED)))) == ("unknown", "service", text)
+
+
+def test_an_answer_that_a_swallowed_exit_kept_from_being_sent_is_judged_as_a_crash() -> None:
+    books = Books()
+    main = books.process(10).start(0.5)
+    main.fetch(2.0, 7, (1, 1))
+    main.post(3.0, 7, (1, 1), outcome=None)
+    main.crash(3.0, "sysexit", job=7, site="posting", point="posting-unsent", call=main.calls)
+    main.poll(4.0, 7)
+    main.fetch(11.0, 7, (1, 2))
+    main.post(12.0, 7, (1, 2))
+
+    text = "1 tasks were held by workers that crashed, 1 of them came back"
+    assert told(crashed_tasks_requeued(books.case(facts(STARTED)))) == ("pass", "service", text)

@@ -520,8 +520,8 @@ def test_an_answer_of_which_a_fault_keeps_us_from_knowing_whether_it_arrived_is_
     [
         ("exit", How.DROPPED, "an injected crash before its answer was sent"),
         ("segv", How.DROPPED, "an injected crash before its answer was sent"),
-        ("hang", How.ABANDONED, "an injected hang before its answer was sent"),
-        ("sysexit", How.ABANDONED, "an injected SystemExit before its answer was sent"),
+        ("hang", How.DROPPED, "an injected hang before its answer was sent"),
+        ("sysexit", How.DROPPED, "an injected SystemExit before its answer was sent"),
     ],
 )
 def test_an_answer_that_a_fault_kept_from_being_sent_is_ours(stage: Stage, mode: str, how: How, why: str) -> None:
@@ -540,7 +540,7 @@ def test_a_loader_that_dies_drops_what_it_has_received_and_its_worker_the_rest_o
     refs = (stage.line(dead, 5),)
 
     assert end_of(stage, 2) == End(How.DROPPED, Whose.BUDGET, "an injected death of its loader", 3.0, refs)
-    assert end_of(stage, 1) == End(How.ABANDONED, Whose.BUDGET, "an injected death of a loader", 3.0, refs)
+    assert end_of(stage, 1) == End(How.DROPPED, Whose.BUDGET, "an injected death of a loader", 3.0, refs)
 
 
 def test_the_job_of_a_loader_that_dies_is_the_one_whose_tasks_it_asked_for(stage: Stage) -> None:
@@ -576,7 +576,7 @@ def test_whatever_a_life_holds_when_it_is_made_to_hang_is_ours(stage: Stage, rol
     stage.supervisor.exit(90.0, 1, "ended")
 
     for sequence in (1, 2):
-        assert (end_of(stage, sequence).how, end_of(stage, sequence).whose) == (How.ABANDONED, Whose.BUDGET)
+        assert (end_of(stage, sequence).how, end_of(stage, sequence).whose) == (How.DROPPED, Whose.BUDGET)
         assert (end_of(stage, sequence).cause, end_of(stage, sequence).at) == ("an injected hang", 3.0)
 
 
@@ -601,7 +601,7 @@ def test_a_system_exit_that_was_swallowed_has_aborted_the_job(stage: Stage) -> N
     stage.main.poll(4.0, 7)
     stage.supervisor.exit(9.0, 1, "ended")
 
-    assert (stage.end().how, stage.end().cause) == (How.ABANDONED, "an injected SystemExit")
+    assert (stage.end().how, stage.end().cause) == (How.DROPPED, "an injected SystemExit")
     assert stage.end().is_ours
 
 
@@ -678,3 +678,27 @@ def test_a_system_exit_of_the_workers_own_is_its_own(stage: Stage) -> None:
     stage.main.batch(2.5, 7, (1, 1), ends=0.5, error="SystemExit")
 
     assert (stage.end().whose, stage.end().cause) == (Whose.WORKER, "SystemExit left the worker's task loop")
+
+
+def test_what_a_life_held_that_was_ended_for_its_hang_was_dropped_by_the_hang(stage: Stage) -> None:
+    stage.main.crash(3.0, "hang", job=7)
+    stage.supervisor.exit(20.0, 1, "injected", code=-9)
+
+    assert (stage.end().how, stage.end().whose) == (How.DROPPED, Whose.BUDGET)
+    assert (stage.end().cause, stage.end().at) == ("an injected hang", 3.0)
+
+
+def test_what_was_lost_when_a_worker_did_not_get_over_its_loaders_death_is_ours(stage: Stage) -> None:
+    loader(stage).crash(3.0, "sysexit", role="loader", job=8)
+    stage.supervisor.exit(4.0, 1, "organic", code=1)
+    why = "an exit of its own after an injected death of its loader"
+
+    assert (stage.end().how, stage.end().whose, stage.end().cause) == (How.DROPPED, Whose.BUDGET, why)
+
+
+def test_a_post_under_way_when_a_worker_did_not_get_over_its_loaders_death_is_ours(stage: Stage) -> None:
+    stage.main.post(3.5, 7, (1, 1), outcome=None)
+    loader(stage).crash(3.0, "sysexit", role="loader", job=7)
+    stage.supervisor.exit(4.0, 1, "organic", code=1)
+
+    assert (stage.end().how, stage.end().whose) == (How.INDETERMINATE, Whose.BUDGET)

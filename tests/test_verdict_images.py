@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ami_fault_site.faults import Effect
+from ami_fault_site.grammar import parse_rules
 from ami_fault_site.verdict import Case, Facts
 from ami_fault_site.verdict.images import (
     answers_name_their_image,
@@ -572,3 +573,18 @@ def test_a_loaders_death_for_which_no_batch_was_failed_is_well() -> None:
     finding = transient_errors_requeued(a_loader_died(failed=()).case(facts(worker_crash_rate=0.5)))
 
     assert told(finding) == ("pass", "worker", "1 loaders died, and no batch was failed for it")
+
+
+@pytest.mark.parametrize("judge", [permanent_errors_reported, batch_survives_a_bad_image])
+def test_damage_that_opening_does_not_show_is_no_bad_image_that_went_unanswered(
+    judge: Callable[[Case], Finding],
+) -> None:
+    books, main = fetched(1, 2)
+    main.strike(2.0, Effect.CORRUPT, 7, image="1", kind="truncated", trigger="rule")
+    main.post(3.0, 7, (1, 1), (2, 1))
+    rules = parse_rules("image.open: 30%truncated")
+    text = "1 damaged images could be opened all the same, and were answered as successes"
+    assert told(judge(books.case(facts(rules=rules)))) == ("not-applicable", "worker", text)
+
+    text = "no task with a missing or damaged image was answered"
+    assert told(judge(books.case(facts(rules=rules, **BAD)))) == ("vacuous", "worker", text)

@@ -390,3 +390,33 @@ def test_a_life_is_silent_since_the_last_line_of_any_of_its_processes() -> None:
     lives = lives_of(books)
 
     assert [lives.silent_since(lives.holder(process)) for process in range(5)] == [0.5, 6.0, 6.0, 6.0, 9.0]
+
+
+def test_a_life_that_hung_and_was_ended_for_it_ended_by_the_hang() -> None:
+    books = Books()
+    main = books.process(10).start(1.0)
+    main.crash(3.0, "hang", job=7)
+    books.supervisor().exit(20.0, 1, "injected", code=-9)
+
+    assert holder_of(books, main) == Holder(("", "", 1), "incarnation 1", 0, HowEnded.HUNG, 20.0, (0, 3))
+
+
+@pytest.mark.parametrize(("exited", "how"), [(13.0, HowEnded.FOLLOWED), (13.5, HowEnded.DIED), (2.5, HowEnded.DIED)])
+def test_an_exit_just_after_an_injected_death_of_its_loader_is_not_the_workers_doing(
+    exited: float, how: HowEnded
+) -> None:
+    books = Books()
+    main = books.process(10).start(1.0)
+    books.process(11).start(2.0, 10).crash(3.0, "sysexit", role="loader", job=7)
+    books.supervisor().exit(exited, 1, "organic", code=1)
+
+    assert (holder_of(books, main).how, holder_of(books, main).how.is_ours) == (how, how is HowEnded.FOLLOWED)
+
+
+def test_the_death_of_another_lifes_loader_explains_no_exit() -> None:
+    books = Books()
+    main = books.process(20, 2).start(1.0)
+    books.process(11).start(2.0, 10).crash(3.0, "sysexit", role="loader", job=7)
+    books.supervisor().exit(4.0, 2, "organic", code=1)
+
+    assert holder_of(books, main).how is HowEnded.DIED

@@ -504,3 +504,12 @@ def test_a_single_fetch_that_failed_is_told_as_one() -> None:
     finding = failed_fetch_resumed(books.case(facts(**NETWORK)))
 
     assert finding.text == "1 tasks call was made to fail, and was followed by another"
+
+
+def test_a_fetch_that_was_refused_to_guard_the_budget_needs_not_be_resumed() -> None:
+    books = Books()
+    main = books.process(10).start(0.0)
+    main.fetch(1.0, 7, (1, 1))
+    main.refuse_fetch(10.0, 7)
+
+    assert told(failed_fetch_resumed(books.case(facts()))) == ("not-applicable", "worker", "no network error was set")

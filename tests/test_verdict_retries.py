@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ami_fault_site.faults import Layer
+from ami_fault_site.grammar import parse_rules
 from ami_fault_site.verdict import Case
 from ami_fault_site.verdict.retries import backoff_grows, retry_after_honoured, transient_errors_retried
 from ami_fault_site.verdict.terms import Finding, Group, Whose
@@ -212,3 +213,18 @@ def test_a_new_tasks_call_is_no_repetition_and_is_told_if_it_comes_too_soon(
     text = f"no request was repeated after an answer that asked to wait{more}"
 
     assert told(judged(retry_after_honoured, books)) == ("not-applicable", "worker", text)
+
+
+def test_pauses_that_an_answer_asked_for_show_nothing_of_growth(books: Books, main: Process) -> None:
+    download(main, 5, 1, 2.0, 4.0, 6.0, status=429, wait=2.0)
+    text = "1 requests were sent three times or more, each told when by a Retry-After: no pause of its own"
+
+    assert told(judged(backoff_grows, books)) == ("not-applicable", "worker", text)
+
+
+def test_where_only_what_is_sent_once_is_struck_no_pause_is_expected(books: Books, main: Process) -> None:
+    rules = parse_rules("tasks: 50%status(503)")
+    settings: dict[str, Any] = {"network_layer": Layer.ATTEMPT, "rules": rules}
+    text = "no network error was set for a GET"
+
+    assert told(judged(backoff_grows, books, **settings)) == ("not-applicable", "worker", text)

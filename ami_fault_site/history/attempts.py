@@ -96,7 +96,8 @@ class Attempts:
 
     `unrepeated` are the requests that met a passing failure and were not sent again, by process, site and image, as
     far as no later call took them up; `met` counts all that met one. `growth` is about pauses between three attempts
-    or more, `waits` about answers that asked to wait, (seconds asked for, seconds waited).
+    or more, `told_when` counts those whose pauses an answer asked for, `waits` is about answers that asked to wait,
+    (seconds asked for, seconds waited).
     """
 
     sites: dict[str, Calls] = field(default_factory=dict)
@@ -104,6 +105,7 @@ class Attempts:
     unrepeated: dict[tuple[int, str, str], Try] = field(default_factory=dict)
     growth: Pauses = field(default_factory=Pauses)
     waits: Pauses = field(default_factory=Pauses)
+    told_when: int = 0
     told_to_wait: list[tuple[int, int, float, float]] = field(default_factory=list)  # clock, job, since, until
     _waiting: dict[tuple[int, str], Try] = field(default_factory=dict)
 
@@ -154,8 +156,11 @@ class Attempts:
         for one, following in itertools.pairwise(request):
             if one.retry_after is not None:
                 self._wait(one, following)
-        if len(request) > 2 and all(one.retry_after is None for one in request[:-1]):
-            self._growth(request)
+        if len(request) > 2:
+            if all(one.retry_after is None for one in request[:-1]):
+                self._growth(request)
+            else:
+                self.told_when += 1
 
     def _growth(self, request: Sequence[Try]) -> None:
         """Look whether the pauses grow: none shorter than the one before, and the last longer than the first."""

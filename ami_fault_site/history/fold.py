@@ -120,19 +120,22 @@ class History(Struck):
                 tally = self.job(int(listed)).listed.setdefault(process.number, Tally())
                 tally.add(event.mono, (process.number, event.line))
 
+    def _on_hidden(self, event: Event, _process: Process) -> None:
+        self.hidden.update(int(job) for job in event.words("jobs") if job.isdigit())
+
     def _on_registered(self, event: Event, process: Process) -> None:
         self._end_of_call(event, process)
         self._is_troubled(Site.REGISTER.value, event, process)
 
     def _on_no_answer(self, event: Event, process: Process) -> None:
-        begun, _ = self._end_of_call(event, process)
+        begun, faults = self._end_of_call(event, process)
         site, ref = (begun.site if begun else ""), (process.number, event.line)
         if site == Site.TASKS.value:
             record = self.job(event.number("job") or 0)
-            if event.data.get("struck"):
-                self._struck_fetch(record, event, process)
-            else:
+            if not event.data.get("struck"):
                 record.lost_fetches.add(event.mono, ref)
+            elif not any(one.is_guard for one in faults):  # it costs nothing, nor is it anybody's to resume
+                self._struck_fetch(record, event, process)
         if not event.data.get("struck"):
             self._trouble(site, event.text("error"), event.mono, ref)
 
@@ -191,6 +194,8 @@ class History(Struck):
             post = Post(process.number, event.mono - seconds_of(event), ref)
             self._attach(post, event, job)
         post.struck, post.error = bool(event.data.get("struck")), event.text("error")
+        if post.lost and not post.struck:  # what was to keep it from the worker was held back
+            post.lost = False
         if not post.lost:
             post.outcome, post.heard, post.heard_ref = event.text("outcome"), event.mono, ref
             post.status = event.number("status") or 0

@@ -63,6 +63,8 @@ class Kept:
     eligible: Counter[str] = field(default_factory=Counter)
     withheld: Counter[str] = field(default_factory=Counter)
     withheld_as: dict[str, str] = field(default_factory=dict)  # one of many reasons that are alike, for an example
+    guarded: int = 0  # fetches that were refused to keep more from being lost to a fault that had struck
+    hidden: set[int] = field(default_factory=set)  # jobs that AMI_TEST_JOBS took out of an answer to a poll
     dry: Counter[str] = field(default_factory=Counter)  # what would have struck
     budget: tuple[int, str] | None = None  # max_deliver as the faults were held back by it, and where that is from
     attempts: Attempts = field(default_factory=Attempts)

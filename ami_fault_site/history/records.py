@@ -239,6 +239,11 @@ class Injection:
     seconds: float = 0.0
 
     @property
+    def is_guard(self) -> bool:
+        """Whether nobody asked for it: it keeps more from being lost to a fault that has struck."""
+        return self.trigger == Trigger.GUARD.value
+
+    @property
     def is_of_loader(self) -> bool:
         """Whether it struck a process that only loads for the one that runs the loop."""
         return self.role == Role.LOADER.value

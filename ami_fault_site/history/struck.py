@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ami_fault_site.faults import KILLING, Effect, Mode, Point, Role, Site
+from ami_fault_site.faults import KILLING, Effect, Mode, Point, Role, Site, Trigger
 from ami_fault_site.history.attempts import Try
 from ami_fault_site.history.kept import Kept
 from ami_fault_site.history.records import Injection, Lease, LostLease, Post, Process, Task
@@ -35,6 +35,9 @@ class Struck(Kept):
 
     def _on_fault(self, event: Event, process: Process) -> None:
         name = event.text("effect")
+        if event.text("trigger") == Trigger.GUARD.value:
+            self._guard(Effect(name), event, process)
+            return
         self.injected[name] += 1
         self.kinds[f"{name}: {event.text('kind')}"] += 1
         if event.data.get("counted"):
@@ -51,6 +54,13 @@ class Struck(Kept):
             process.slowed.append((injection.at, injection.at + injection.seconds))
         elif effect is Effect.CRASH:
             self._crash(injection, event, process)
+
+    def _guard(self, effect: Effect, event: Event, process: Process) -> None:
+        """Count a refusal that is no fault of anybody's settings; that its call failed is our doing all the same."""
+        self.guarded += 1
+        refusal = _injection(effect, event, process)
+        if refusal.call:
+            self._faults.setdefault((process.number, refusal.call), []).append(refusal)
 
     def _crash(self, injection: Injection, event: Event, process: Process) -> None:
         """Note who dies of it, or waits for ever; what was about to be posted is not."""

@@ -128,6 +128,11 @@ def _after_unknown(report: Report) -> str:
 
 
 def _no_tasks(report: Report) -> str:
+    hidden = report.hidden_jobs
+    if hidden:
+        named = ", ".join(str(job) for job in hidden[:_NAMED]) + (" and others" if len(hidden) > _NAMED else "")
+        were = f"job {named} was" if len(hidden) == 1 else f"jobs {named} were"
+        return f"{were} listed and kept from the worker by AMI_TEST_JOBS: name there what it is to work on"
     return f"see in {_folder(report)}/output whether the worker asks for tasks, and whether a started job has any"
 
 

@@ -78,23 +78,33 @@ class AttemptRow:
 
 @dataclass(frozen=True)
 class OrganicExit:
-    """An end of the worker's own making, with the last lines of its output."""
+    """An end of the worker's own making, with the last lines of its output.
+
+    `is_after_loader` is whether a fault of ours had just ended a loader of it: it did not get over that.
+    """
 
     run: str
     incarnation: int
     exit: str
     last_words: tuple[str, ...]
+    is_after_loader: bool = False
 
 
 @dataclass(frozen=True)
 class WorkerFigures:
-    """The lives of the worker: those that a supervisor numbered, and those that nobody supervised."""
+    """The lives of the worker: those that a supervisor numbered, and those that nobody supervised.
+
+    `injected_exits` are lives that a crash or a hang of ours ended, `loader_crashes` those that struck a loader,
+    `outlived_crashes` those that ended nothing: much code swallows a SystemExit, or the run ended before a hang.
+    """
 
     incarnations: int
     injected_exits: int
     organic_exits: tuple[OrganicExit, ...]
     unsupervised: int
     unsupervised_crashes: int
+    loader_crashes: int = 0
+    outlived_crashes: int = 0
 
 
 @dataclass(frozen=True)
@@ -197,6 +207,8 @@ class Report:
     """Everything that a rendering shows. `status` is the verdict in one word, `headline` in one sentence.
 
     `deaths` counts crashes and hangs by how and where, `dry` what a dry run would have struck (None if it was none).
+    `guarded` are fetches that were refused to keep more from being lost to a fault, `hidden_jobs` those that
+    AMI_TEST_JOBS kept from the worker.
     """
 
     headline: str
@@ -215,6 +227,8 @@ class Report:
     attempts: tuple[AttemptRow, ...]
     dry: dict[str, int] | None
     withheld: dict[str, int]
+    guarded: int
+    hidden_jobs: tuple[int, ...]
     tasks: TaskFigures
     recovery: Recovery
     jobs: tuple[JobRow, ...]

@@ -6,9 +6,9 @@ from collections import Counter
 from statistics import median
 
 from ami_fault_site.endings import exit_text
-from ami_fault_site.faults import Effect
+from ami_fault_site.faults import Effect, Mode
 from ami_fault_site.forecast import RATE_FIELDS
-from ami_fault_site.history import Life
+from ami_fault_site.history import Injection, Life
 from ami_fault_site.report.contents import (
     AttemptRow,
     FaultRow,
@@ -26,23 +26,40 @@ from ami_fault_site.verdict.facts import JobWitness
 from ami_fault_site.verdict.fates import Fate
 from ami_fault_site.verdict.lives import HowEnded
 
+_OFTEN_OUTLIVED = (Mode.SYSEXIT.value, Mode.HANG.value)
+
 
 def worker_figures(case: Case) -> WorkerFigures:
     """Count the worker's lives and how they ended."""
     lives = [life for _, life in sorted(case.history.lives.items()) if life.number > 0]
-    alone = [holder for holder in case.lives.all() if holder.key[2] < 0]
+    holders = case.lives.all()
+    alone = [holder for holder in holders if holder.key[2] < 0]
+    followed = {(one.key[0], one.key[2]) for one in holders if one.how is HowEnded.FOLLOWED}
+    others = [one for one in case.struck(Effect.CRASH) if not _ended_its_life(case, one)]
     return WorkerFigures(
         incarnations=len(lives),
         injected_exits=sum(life.kind == "injected" for life in lives),
-        organic_exits=tuple(_organic(life) for life in lives if life.kind == "organic"),
+        organic_exits=tuple(
+            _organic(life, (life.run, life.number) in followed) for life in lives if life.kind == "organic"
+        ),
         unsupervised=len(alone),
         unsupervised_crashes=sum(holder.how is HowEnded.CRASHED for holder in alone),
+        loader_crashes=sum(one.is_of_loader for one in others),
+        outlived_crashes=sum(not one.is_of_loader for one in others),
     )
 
 
-def _organic(life: Life) -> OrganicExit:
+def _ended_its_life(case: Case, crash: Injection) -> bool:
+    """Say whether a crash is why a life ended, or struck one that another crash ended at the same time."""
+    holder = case.lives.holder(crash.process)
+    if holder.ref == crash.ref and holder.how is not HowEnded.FOLLOWED:
+        return True
+    return holder.how is HowEnded.CRASHED and not crash.is_of_loader and crash.kind not in _OFTEN_OUTLIVED
+
+
+def _organic(life: Life, is_after_loader: bool) -> OrganicExit:
     text = "nobody knows how" if life.code is None else exit_text(life.code)
-    return OrganicExit(life.run, life.number, text, tuple(life.last_words))
+    return OrganicExit(life.run, life.number, text, tuple(life.last_words), is_after_loader)
 
 
 def _rate(settings: Settings, effect: Effect) -> float:
@@ -109,7 +126,7 @@ def task_figures(case: Case) -> TaskFigures:
         exhausted[fated.whose.value] += fated.fate is Fate.EXHAUSTED
         counts["total"] += 1
         counts["handed_out"] += times > 0
-        counts["came_back"] += times > 1
+        counts["came_back"] += any(lease.is_known and lease.delivery > 1 for lease in task.leases)
         counts["answered"] += is_answered
         counts["answered_with_error"] += is_answered and task.has_error
         is_out = not is_answered and not task.is_unheard

@@ -52,6 +52,8 @@ def build(
         attempts=figures.attempt_rows(case),
         dry=dict(sorted(case.history.dry.items())) if case.is_dry else None,
         withheld=figures.withheld(case),
+        guarded=case.history.guarded,
+        hidden_jobs=tuple(sorted(case.history.hidden)),
         tasks=figures.task_figures(case),
         recovery=figures.recovery(case),
         jobs=figures.job_rows(case),

@@ -9,6 +9,7 @@ from ami_fault_site.faults import Effect, Mode, Site
 from ami_fault_site.history import Injection, Lease, Post, Ref, Task
 from ami_fault_site.verdict.case import Case
 from ami_fault_site.verdict.ends import End, How
+from ami_fault_site.verdict.fates import Fate
 
 _IMAGE_FAULTS = {
     Effect.IMAGE_404: "a fault struck: its image was answered 404",
@@ -28,7 +29,7 @@ _MODES = {
     Mode.SYSEXIT.value: "a SystemExit was raised in its process",
 }
 _ENDS = {
-    How.DROPPED: "left unanswered when its worker ended",
+    How.DROPPED: "left unanswered",
     How.EXPIRED: "its time was up",
     How.ABANDONED: "given up",
     How.STOPPED: "left unanswered",
@@ -49,7 +50,7 @@ class Moment:
 def moments_of(case: Case, task: Task, lease: Lease, before: Lease | None) -> list[Moment]:
     """Return what is known of one delivery, in order; `before` is the last one before it that was seen."""
     clock = case.ends.clock(lease) if lease.is_known else -1
-    found = [*_receipt(case, task, lease, before), *_faults(case, task, lease)]
+    found = [*_receipt(case, task, lease, before), *_faults(case, task, lease), *_loaders_death(case, task, lease)]
     if lease.batch is not None:
         found.append(_moment(case, lease.batch.process, lease.batch.began, "its batch began", lease.batch.ref))
     for post in sorted(lease.posts, key=lambda one: one.sent):
@@ -108,6 +109,14 @@ def _faults(case: Case, task: Task, lease: Lease) -> Iterator[Moment]:
             text = _batch_fault(one)
         if text:
             yield _moment(case, one.process, one.at, text, one.ref)
+
+
+def _loaders_death(case: Case, task: Task, lease: Lease) -> Iterator[Moment]:
+    """Tell of the death of a loader for which a whole batch was failed, if that is why this was."""
+    if case.fates.of(task).fate is Fate.FAILED_TRANSIENT and any(task.key[1] in post.errors for post in lease.posts):
+        death = case.fates.loader_death(task, lease)
+        if death is not None and (task.key, lease.delivery) not in death.tasks:
+            yield _moment(case, death.process, death.at, _batch_fault(death), death.ref)
 
 
 def _batch_fault(one: Injection) -> str:

@@ -82,7 +82,8 @@ def _what_happened(report: Report) -> Iterator[Text]:
     yield _labelled("worker", wording.worker_line(report))
     for exit_ in report.worker.organic_exits:
         run = f" of {exit_.run}" if exit_.run else ""
-        yield _labelled("", f"incarnation {exit_.incarnation}{run}: {exit_.exit}; its last words:")
+        after = f", {wording.AFTER_LOADER}" if exit_.is_after_loader else ""
+        yield _labelled("", f"incarnation {exit_.incarnation}{run}: {exit_.exit}{after}; its last words:")
         for line in exit_.last_words:
             yield _labelled("", f"| {line}")
     yield from _faults(report.faults)

@@ -6,13 +6,25 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ami_fault_site.endings import Outcome
-from ami_fault_site.report.contents import NOT_JUDGED, FaultRow, JobRow, NamedTask, Report, RunRow, ToldFinding
+from ami_fault_site.report.contents import (
+    NOT_JUDGED,
+    FaultRow,
+    JobRow,
+    NamedTask,
+    Report,
+    RunRow,
+    ToldFinding,
+    WorkerFigures,
+)
 from ami_fault_site.report.ending import ENDINGS
 from ami_fault_site.report.sentence import counted, weight
 
 _OWNERS = ("service", "worker", "setup", "budget")
 _RANK = {"fail": 0, "known": 1, "unknown": 2, "vacuous": 3, "pass": 5}
 _WARNING = 4
+AFTER_LOADER = "after an injected death of its loader"
+"""Said of an exit of the worker's own."""
+
 _PLAINLY = {
     "pass": "passed",
     "fail": "failed",
@@ -86,13 +98,26 @@ def worker_line(report: Report) -> str:
     worker = report.worker
     parts = []
     if worker.incarnations or not worker.unsupervised:
-        crashes = counted(worker.injected_exits, "injected crash", "injected crashes")
+        crashes = _crashes(worker, worker.injected_exits)
         organic = counted(len(worker.organic_exits), "exit")
-        parts.append(f"{counted(worker.incarnations, 'incarnation')}: {crashes}, {organic} of its own")
+        after = sum(one.is_after_loader for one in worker.organic_exits)
+        told = f" ({after} {AFTER_LOADER})" if after else ""
+        parts.append(f"{counted(worker.incarnations, 'incarnation')}: {crashes}, {organic} of its own{told}")
     if worker.unsupervised:
         crashes = counted(worker.unsupervised_crashes, "injected crash", "injected crashes")
+        crashes = crashes if parts else _crashes(worker, worker.unsupervised_crashes)
         parts.append(f"{counted(worker.unsupervised, 'life', 'lives')} that nobody supervised: {crashes}")
     return "; ".join(parts)
+
+
+def _crashes(worker: WorkerFigures, ended: int) -> str:
+    """Count all crashes that struck, and tell apart what they struck if that was not always a life."""
+    loaders, outlived = worker.loader_crashes, worker.outlived_crashes
+    told = counted(ended + loaders + outlived, "injected crash", "injected crashes")
+    if not loaders and not outlived:
+        return told
+    each = ((ended, "ended a life"), (loaders, "in a loader"), (outlived, "that ended no life"))
+    return f"{told} ({', '.join(f'{number} {what}' for number, what in each if number)})"
 
 
 def task_line(report: Report) -> str:
@@ -137,6 +162,9 @@ def fault_lines(report: Report) -> Iterator[str]:
         failed = f"{row.failed} of {counted(row.calls, 'call')} failed for it ({row.failed / row.calls:.3f})"
         tries = f"{row.struck} of {counted(row.tries, 'attempt')} struck ({share})"
         yield f"{row.site}: {tries}, {failed}, {row.absorbed} absorbed by a retry"
+    if report.guarded:
+        were = "1 fetch was" if report.guarded == 1 else f"{report.guarded} fetches were"
+        yield f"{were} refused to keep what was given up from being lost"
     for why, times in report.withheld.items():
         yield f"{times} withheld: {why}"
 

@@ -1,4 +1,4 @@
-"""Checks on crashes: the tasks of a dead worker come back, in time, and to another."""
+"""Checks on crashes: the tasks of a crashed worker come back, in time, and to another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REQUEUED = Check(
     "crashed-tasks-requeued",
     Group.CRASHES,
     Whose.SERVICE,
-    "Every task that a worker held when it died is handed out again, as long as it has deliveries left.",
+    "Every task that a worker held when it crashed or hung is handed out again, as long as it has deliveries left.",
     is_safety=True,
 )
 IN_TIME = Check(
@@ -26,7 +26,7 @@ ANOTHER = Check(
     "picked-up-by-another",
     Group.CRASHES,
     Whose.WORKER,
-    "A task that came back after a crash is worked off by another life of a worker.",
+    "A task that came back after a crash is worked off by another life of a worker, or by one that survived it.",
 )
 
 
@@ -40,18 +40,18 @@ def crashed_tasks_requeued(case: Case) -> Finding:
     lost = [held[key] for key, fated in fates.items() if fated.fate is Fate.LOST]
     refs = [ref for task in lost for ref in fates[task.key].refs]
     if lost:
-        text = f"{len(lost)} of {len(held)} tasks that a dead worker held were never handed out again"
+        text = f"{len(lost)} of {len(held)} tasks that a crashed worker held were never handed out again"
         return case.say(REQUEUED, Status.FAIL, text, lost, refs, judged=len(held))
     unknown = [held[key] for key, fated in fates.items() if fated.fate in (Fate.PENDING, Fate.TAKEN_ELSEWHERE)]
     open_ones = [task for task in unknown if not _is_settled(case, task)]
     if open_ones:
         cause = fates[open_ones[0].key].cause
-        text = f"of {len(open_ones)} of {len(held)} tasks that a dead worker held it cannot be told: {cause}"
+        text = f"of {len(open_ones)} of {len(held)} tasks that a crashed worker held it cannot be told: {cause}"
         return case.say(REQUEUED, Status.UNKNOWN, text, open_ones, judged=len(held))
     back = {task.key for task, lease in dropped if case.ends.came_back(task, lease)}
     used_up = sum(1 for key, fated in fates.items() if fated.fate is Fate.EXHAUSTED and key not in back)
     last = f"; {used_up} had no delivery left" if used_up else ""
-    text = f"{len(held)} tasks were held by workers that died, {len(back)} of them came back{last}"
+    text = f"{len(held)} tasks were held by workers that crashed, {len(back)} of them came back{last}"
     return case.say(REQUEUED, Status.PASS, text, held.values(), judged=len(held))
 
 
@@ -62,7 +62,7 @@ def _is_settled(case: Case, task: Task) -> bool:
 
 def _nothing_dropped(case: Case, check: Check) -> Finding:
     if any(lease.is_seen for _, lease, _ in case.ended(How.DROPPED)):
-        return case.say(check, Status.NOT_APPLICABLE, "no task that a dead worker held came back")
+        return case.say(check, Status.NOT_APPLICABLE, "no task that a crashed worker held came back")
     if case.struck(Effect.CRASH):
         return case.say(check, Status.VACUOUS, "no worker held a task when it crashed")
     if case.is_set(Effect.CRASH):
@@ -115,8 +115,9 @@ def _redelivered(case: Case) -> list[tuple[Task, Lease, Lease]]:
 
 def picked_up_by_another(case: Case) -> Finding:
     """Look at what became of the tasks that came back after a crash."""
-    ended = case.ended(How.DROPPED)
-    tasks = {task.key: task for task, lease, _ in ended if case.ends.came_back(task, lease) is not None}
+    dropped = [(task, lease, case.ends.came_back(task, lease)) for task, lease, _ in case.ended(How.DROPPED)]
+    back = [(task, lease, after) for task, lease, after in dropped if after is not None]
+    tasks = {task.key: task for task, _, _ in back}
     if not tasks:
         return _nothing_dropped(case, ANOTHER)
     stuck = [task for task in tasks.values() if case.fates.of(task).fate is Fate.STUCK]
@@ -124,5 +125,9 @@ def picked_up_by_another(case: Case) -> Finding:
         text = f"{len(stuck)} of {len(tasks)} tasks came back after a crash, and the next worker never answered them"
         refs = [ref for task in stuck for ref in case.fates.of(task).refs]
         return case.say(ANOTHER, Status.FAIL, text, stuck, refs, judged=len(tasks))
-    text = f"{len(tasks)} tasks of dead workers were handed to others"
+    holder = case.lives.holder
+    same = {task.key for task, lease, after in back if holder(lease.process).key == holder(after.process).key}
+    text = f"{len(tasks)} tasks of crashed workers were handed to others"
+    if same:
+        text = f"{len(tasks)} tasks came back after a crash, {len(same)} of them to a worker that had survived it"
     return case.say(ANOTHER, Status.PASS, text, tasks.values(), judged=len(tasks))

@@ -18,7 +18,7 @@ class How(Enum):
     ACCEPTED = "accepted"
     REFUSED = "refused"
     INDETERMINATE = "indeterminate"  # a crash or no answer while posting
-    DROPPED = "dropped"  # a crash while holding
+    DROPPED = "dropped"  # a crash while holding: of the process, of a thread or a loader of it, or a hang
     EXPIRED = "expired"  # ack_wait passed while held
     ABANDONED = "abandoned"  # a live worker gave it up
     UNSEEN = "unseen"  # reserved by an answer that got lost
@@ -143,7 +143,8 @@ class Ends:
             whose = Whose.BUDGET if post.struck else Whose.SERVICE
             return self._end(How.INDETERMINATE, whose, f"no reply to its answer ({post.error})", post.heard, refs)
         holder = self._lives.holder(post.process)
-        whose = {HowEnded.CRASHED: Whose.BUDGET, HowEnded.DIED: Whose.WORKER}.get(holder.how, Whose.SETUP)
+        whose = Whose.WORKER if holder.how is HowEnded.DIED else Whose.SETUP
+        whose = Whose.BUDGET if holder.how.is_ours else whose
         if holder.ref is not None:
             refs = (*refs, holder.ref)
         return self._end(How.INDETERMINATE, whose, f"{holder.how.value} while posting", holder.end, refs)
@@ -152,9 +153,8 @@ class Ends:
         """Say how a lease ended whose answer a fault kept from being sent, with the process or the thread."""
         refs = (post.ref, cut.ref) if cut.ref != post.ref else (cut.ref,)
         words = {Mode.HANG.value: "an injected hang", Mode.SYSEXIT.value: "an injected SystemExit"}
-        died = cut.kind not in words
         why = f"{words.get(cut.kind, 'an injected crash')} before its answer was sent"
-        return self._end(How.DROPPED if died else How.ABANDONED, Whose.BUDGET, why, cut.at, refs)
+        return self._end(How.DROPPED, Whose.BUDGET, why, cut.at, refs)
 
     def _unanswered(self, task: Task, lease: Lease) -> End:
         """Say how a lease ended for which nothing was ever posted."""
@@ -172,7 +172,8 @@ class Ends:
             return self._end(How.DROPPED, Whose.BUDGET, "an injected death of its loader", died.at, (died.ref,))
         if abort is not None:  # what a loader had asked for already may arrive a moment later
             whose = Whose.BUDGET if abort.injection is not None else Whose.WORKER
-            return self._end(How.ABANDONED, whose, abort.cause, abort.at, (abort.ref,))
+            how = How.DROPPED if abort.is_by_crash else How.ABANDONED
+            return self._end(how, whose, abort.cause, abort.at, (abort.ref,))
         if after is not None:
             return self._end(How.ABANDONED, Whose.WORKER, "the worker went on to its next poll without answering")
         return self._with(holder)
@@ -209,8 +210,10 @@ class Ends:
     def _with(self, holder: Holder) -> End:
         """Say how a lease ends that its holder takes along. One that died by itself did so after its last event."""
         refs = () if holder.ref is None else (holder.ref,)
-        if holder.how is HowEnded.CRASHED:
+        if holder.how in (HowEnded.CRASHED, HowEnded.HUNG):
             return self._end(How.DROPPED, Whose.BUDGET, holder.how.value, holder.end, refs)
+        if holder.how is HowEnded.FOLLOWED:
+            return self._end(How.DROPPED, Whose.BUDGET, holder.how.value, self._lives.silent_since(holder), refs)
         if holder.how is HowEnded.DIED:
             return self._end(How.DROPPED, Whose.WORKER, holder.how.value, self._lives.silent_since(holder), refs)
         if holder.how is HowEnded.STOPPED:

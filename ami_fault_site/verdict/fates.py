@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ami_fault_site.faults import Effect
-from ami_fault_site.history import History, Lease, Post, Ref, Task, TaskKey
+from ami_fault_site.history import History, Injection, Lease, Post, Ref, Task, TaskKey
 from ami_fault_site.verdict.accounts import Account, account, unrecorded_by_name
+from ami_fault_site.verdict.due import Due
 from ami_fault_site.verdict.ends import End, Ends, How
 from ami_fault_site.verdict.facts import Facts
 from ami_fault_site.verdict.lives import Lives
@@ -57,7 +58,6 @@ class Fated:
 
 _DONE = Fated(Fate.DONE)
 _RECOVERED = Fated(Fate.RECOVERED)
-_SILENT = 5.0  # seconds that a worker may be silent however short ack_wait is
 _NOTICED = 1.0  # seconds within which a worker notices that a loader has died
 _CUT_OFF = "its last delivery was reserved by a tasks call that an injected crash cut off"
 _DAMAGED = "the ledger is not complete"
@@ -72,6 +72,7 @@ class Fates:
         self._streams = streams
         self._ends = ends
         self._facts = facts
+        self._due = Due(history, lives, streams, ends, facts.parameters)
         self.accounts: list[Account] = [self._account(stream) for stream in streams.all]
         self._drained = {id(one.stream): streams.drained(one.stream) for one in self.accounts}
         self._accounts = {id(one.stream): one for one in self.accounts}
@@ -209,7 +210,7 @@ class Fates:
         sequence = task.key[1]
         good = [lease for lease, post in task.accepted() if sequence not in post.errors]
         bad = [lease for lease, post in task.accepted() if sequence in post.errors]
-        passed = [lease for lease in bad if self.spoilt.is_spoilt(task, lease) or self._lost_its_loader(task, lease)]
+        passed = [lease for lease in bad if self.spoilt.is_spoilt(task, lease) or self.loader_death(task, lease)]
         if good and bad and len(passed) == len(bad):
             return self._failed(task, bad)  # what failed at one delivery by our doing went well at another
         if good and bad:
@@ -226,17 +227,21 @@ class Fates:
     def _failed(self, task: Task, bad: list[Lease]) -> Fated:
         if self.spoilt.explains(task, bad):
             return Fated(Fate.FAILED_EXPECTED)
-        if any((task.key, lease.delivery) in self.passing or self._lost_its_loader(task, lease) for lease in bad):
+        if any((task.key, lease.delivery) in self.passing for lease in bad):
             why = "a passing error was answered as a final one"
             return Fated(Fate.FAILED_TRANSIENT, Whose.WORKER, why, refs=_refs(task))
+        deaths = [death for lease in bad if (death := self.loader_death(task, lease)) is not None]
+        if deaths:
+            why, refs = "an injected death of a loader was answered as a final error", (deaths[0].ref, *_refs(task))
+            return Fated(Fate.FAILED_TRANSIENT, Whose.WORKER, why, refs=refs)
         return Fated(Fate.FAILED_ORGANIC, Whose.WORKER, "an error that we did not inject", refs=_refs(task))
 
-    def _lost_its_loader(self, task: Task, lease: Lease) -> bool:
-        """Say whether a loader died by our doing while this batch was worked on: the others' death is no reason."""
+    def loader_death(self, task: Task, lease: Lease) -> Injection | None:
+        """Return a loader's death by our doing while this batch was worked on: that of another's is no reason."""
         if lease.batch is None or task.image_id in self._history.failed_images:
-            return False
+            return None
         ended = lease.batch.ended if lease.batch.ended is not None else float("inf")
-        return self._lives.loader_died(self._lives.holder(lease.batch.process), lease.batch.began - _NOTICED, ended)
+        return self._lives.loader_death(self._lives.holder(lease.batch.process), lease.batch.began - _NOTICED, ended)
 
     def _unheard(self, task: Task, stream: Stream) -> Fated:
         arrived = self._accounts[id(stream)].arrived()
@@ -262,9 +267,9 @@ class Fates:
         most = self._facts.parameters.max_deliver
         highest = max(lease.delivery for lease in task.leases)
         lasts = end.how in (How.HELD, How.STOPPED)
-        over = not lasts or stream.is_final or self._asked_when_due(task, last) is not None
+        over = not lasts or stream.is_final or self._due.asked_when_due(task, last) is not None
         if most is not None and highest >= most and over:
-            if end.how is How.HELD and end.at is None and self._is_at_work(last):
+            if end.how is How.HELD and end.at is None and self._due.is_at_work(last):
                 return Fated(Fate.PENDING, cause=_why_pending(end), refs=refs)
             if highest > len(task.leases):  # who had the others may yet answer
                 return self._elsewhere(task, stream, refs)
@@ -278,7 +283,7 @@ class Fates:
         ends = [self._ends.of(task, lease) for lease in sorted(task.leases, key=lambda one: one.delivery)]
         if self._facts.damage:
             return Fated(Fate.PENDING, cause=_DAMAGED, refs=refs)
-        if end.how is How.HELD and self._is_stuck(max(task.leases, key=lambda one: one.delivery), end):
+        if end.how is How.HELD and self._due.is_stuck(max(task.leases, key=lambda one: one.delivery), end):
             return Fated(Fate.STUCK, Whose.WORKER, "a live worker held its last delivery and never answered", refs=refs)
         if all(one.is_ours for one in ends) and any(self._ends.is_withheld(task, lease) for lease in task.leases):
             return Fated(Fate.EXHAUSTED_ON_PURPOSE, Whose.BUDGET, "it was kept from the worker on purpose", refs=refs)
@@ -290,10 +295,10 @@ class Fates:
 
     def _not_back(self, task: Task, stream: Stream, last: Lease, end: End, refs: tuple[Ref, ...]) -> Fated:
         """Judge a task with deliveries left that did not come back."""
-        asked = self._asked_when_due(task, last)
+        asked = self._due.asked_when_due(task, last)
         ended = stream.is_final and not (stream.witness is not None and stream.witness.given_up)
         if asked is None and not ended:
-            if end.how is How.HELD and not self._facts.damage and self._is_stuck(last, end):
+            if end.how is How.HELD and not self._facts.damage and self._due.is_stuck(last, end):
                 return Fated(Fate.STUCK, Whose.WORKER, "a live worker held it to the end and never answered", refs=refs)
             return Fated(Fate.PENDING, cause=_why_pending(end), refs=refs)
         most = self._facts.parameters.max_deliver
@@ -302,7 +307,7 @@ class Fates:
             return Fated(Fate.TAKEN_ELSEWHERE, cause=why, refs=refs)
         if stream.witness is None:
             return Fated(Fate.PENDING, cause=f"second witness missing: {stream.missing}", refs=refs)
-        if not stream.is_counted or (stream.elsewhere and not self._outlasts(task, stream, last)):
+        if not stream.is_counted or (stream.elsewhere and not self._due.outlasts(task, stream, last)):
             return self._elsewhere(task, stream, refs)
         if self._facts.damage:
             return Fated(Fate.PENDING, cause=_DAMAGED, refs=refs)
@@ -311,19 +316,6 @@ class Fates:
         if most is None:
             return Fated(Fate.PENDING, cause="max_deliver is not known: it may have been its last delivery", refs=refs)
         return Fated(Fate.LOST, cause=f"{end.cause}; asked for again in vain after its ack_wait", refs=refs)
-
-    def _outlasts(self, task: Task, stream: Stream, last: Lease) -> bool:
-        """Say whether a task must have come back even if every delivery that we did not see was one of it.
-
-        Each of those can have kept it for one more ack_wait, and each costs one of its deliveries.
-        """
-        most = self._facts.parameters.max_deliver
-        unseen = stream.most_missed
-        return (
-            most is not None
-            and last.delivery + unseen < most
-            and self._asked_when_due(task, last, 1 + unseen) is not None
-        )
 
     def _elsewhere(self, task: Task, stream: Stream, refs: tuple[Ref, ...]) -> Fated:
         """Judge a task that a delivery which we did not see may have taken."""
@@ -344,32 +336,6 @@ class Fates:
         """Say whether the service itself still waits for tasks of this job."""
         witness = stream.witness
         return witness is not None and bool(witness.detail.remaining)
-
-    def _asked_when_due(self, task: Task, lease: Lease, times: int = 1) -> float | None:
-        """Return when somebody of ours asked in vain after so many ack_waits, while the job went on; None if never."""
-        parameters, clock = self._facts.parameters, self._ends.clock(lease)
-        since = lease.received + times * (parameters.longest + parameters.slack)
-        until = self._streams.served_until(self._streams.of(task), clock)
-        return self._streams.asked_in_vain(task.job, clock, since, until)
-
-    def _is_at_work(self, lease: Lease) -> bool:
-        """Say whether a life of which no end is known was heard of to the last: nothing of it is over yet."""
-        clock = self._ends.clock(lease)
-        heard = max(process.last for process in self._history.processes if process.clock == clock)
-        silent = heard - self._lives.silent_since(self._lives.holder(lease.process))
-        return silent <= max(_SILENT, self._facts.parameters.longest)
-
-    def _is_stuck(self, lease: Lease, end: End) -> bool:
-        """Say whether a live worker had a lease to the end and was not at work on it: silent, or long done with it.
-
-        Both for longer than ack_wait, which no worker may take for a batch.
-        """
-        holder = self._lives.holder(lease.process)
-        until = end.at if end.at is not None else self._history.processes[lease.process].last
-        since = self._lives.silent_since(holder)
-        if lease.batch is not None and lease.batch.ended is not None:
-            since = min(since, lease.batch.ended)
-        return until - max(since, lease.received) > max(_SILENT, self._facts.parameters.longest)
 
     def _name_unrecorded(self) -> frozenset[TaskKey]:
         """Name the tasks that are missing from the counts, where a whole log gives names; else only their number."""

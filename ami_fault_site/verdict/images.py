@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ami_fault_site.faults import Effect, Mode
+from ami_fault_site.faults import SUBTLE_DAMAGE_KINDS, Effect, Mode
 from ami_fault_site.history import Lease, Post, Ref, Task
 from ami_fault_site.verdict.case import Case
 from ami_fault_site.verdict.fates import Fate
@@ -66,9 +66,26 @@ def _heard(lease: Lease) -> list[Ref]:
 
 
 def _nothing_bad(case: Case, check: Check) -> Finding:
+    opened = {task.key for task, lease, one in case.fates.spoilt.leases if not shows(one) and lease.posts}
+    if opened and not _is_visible_set(case):
+        text = f"{len(opened)} damaged images could be opened all the same, and were answered as successes"
+        return case.say(check, Status.NOT_APPLICABLE, text)
     if case.is_set(Effect.IMAGE_404, Effect.CORRUPT):
         return case.say(check, Status.VACUOUS, "no task with a missing or damaged image was answered")
     return case.say(check, Status.NOT_APPLICABLE, "no missing or damaged image was set")
+
+
+def _is_visible_set(case: Case) -> bool:
+    """Say whether an image was to be missing, or so damaged that opening it shows: rates and names do only that."""
+    harms = [term.harm for one in case.facts.settings for rule in one.rules for term in rule.terms]
+    by_rule = any(
+        harm is not None and harm.effect in (Effect.IMAGE_404, Effect.CORRUPT) and harm.kind not in SUBTLE_DAMAGE_KINDS
+        for harm in harms
+    )
+    rates = any(
+        one.image_404_rate or one.corrupt_image_rate or one.permanent_error_images for one in case.facts.settings
+    )
+    return by_rule or rates
 
 
 def only_bad_images_fail(case: Case) -> Finding:

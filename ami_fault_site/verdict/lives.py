@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
@@ -18,10 +18,17 @@ class HowEnded(Enum):
     """How the life of a worker ended."""
 
     CRASHED = "an injected crash"
+    HUNG = "an injected hang"
+    FOLLOWED = "an exit of its own after an injected death of its loader"
     DIED = "an exit of its own"
     STOPPED = "the operator's stop"
     ENDED = "the end of the run"
     LIVES = "no end that is known"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a fault of ours is why it ended."""
+        return self in (HowEnded.CRASHED, HowEnded.HUNG, HowEnded.FOLLOWED)
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,11 @@ class Abort:
         return self.injection is not None and self.injection.kind == Mode.HANG.value
 
     @property
+    def is_by_crash(self) -> bool:
+        """Whether a crash of ours did it, in whichever way: what it held was dropped, and not put back."""
+        return self.injection is not None and self.injection.effect is Effect.CRASH
+
+    @property
     def cause(self) -> str:
         """Why, in words."""
         if self.injection is None:
@@ -75,6 +87,18 @@ _HOW = {
 }
 
 
+_NOTICED = 10.0  # seconds within which a worker notices that a loader has died
+
+
+@dataclass
+class _Struck:
+    """The faults that a life may have ended by: the first crash and the first hang in it, and its loaders' deaths."""
+
+    crash: Injection | None = None
+    hang: Injection | None = None
+    loaders: list[Injection] = field(default_factory=list)
+
+
 class Lives:
     """The lives in a history, and which process belongs to which."""
 
@@ -87,7 +111,7 @@ class Lives:
         self._pollers: dict[int, Process | None] = {}
         self._last: dict[HolderKey, float] = {}
         self._slowed: dict[HolderKey, list[tuple[float, float]]] | None = None
-        self._loaders_died: dict[HolderKey, list[float]] = {}
+        self._loaders_died: dict[HolderKey, list[Injection]] = {}
         self._aborts = self._find_aborts()
 
     def holder(self, process: int) -> Holder:
@@ -140,11 +164,11 @@ class Lives:
             total += max(0.0, min(ended, until) - max(began, since))
         return total
 
-    def loader_died(self, holder: Holder, since: float, until: float) -> bool:
-        """Say whether a fault of ours ended a loader of this life in this stretch of time."""
+    def loader_death(self, holder: Holder, since: float, until: float) -> Injection | None:
+        """Return the first fault of ours that ended a loader of this life in this stretch of time."""
         deaths = self._loaders_died.get(holder.key, [])
-        index = bisect_left(deaths, since)
-        return index < len(deaths) and deaths[index] <= until
+        index = bisect_left(deaths, since, key=lambda one: one.at)
+        return deaths[index] if index < len(deaths) and deaths[index].at <= until else None
 
     def silent_since(self, holder: Holder) -> float:
         """Return when a life last booked anything, in monotonic seconds of its clock."""
@@ -174,7 +198,7 @@ class Lives:
         line = self._line(process)
         if process.incarnation > 0:
             life = self._history.lives.get((process.run, process.incarnation))
-            return _supervised(process, life, self._crash_in(process))
+            return _supervised(process, life, self._struck_in(process))
         root = line[-1]
         key = (root.run, root.host, -root.number - 1)
         name = f"process {root.pid} on {root.host}"
@@ -185,15 +209,16 @@ class Lives:
             return Holder(key, name, root.clock, HowEnded.STOPPED, root.ended, (root.number, root.last_line))
         return Holder(key, name, root.clock, HowEnded.LIVES)
 
-    def _crash_in(self, process: Process) -> Injection | None:
-        """Return the crash that struck this incarnation, in whichever of its processes."""
-        if not hasattr(self, "_crashes"):
-            self._crashes: dict[tuple[str, int], Injection] = {}
+    def _struck_in(self, process: Process) -> _Struck:
+        """Return what struck this incarnation, in whichever of its processes."""
+        if not hasattr(self, "_struck"):
+            self._struck: dict[tuple[str, int], _Struck] = {}
             for one in self._history.processes:
-                key, crash = (one.run, one.incarnation), one.struck_dead
-                if crash is not None and crash.at <= self._crashes.get(key, crash).at:
-                    self._crashes[key] = crash
-        return self._crashes.get((process.run, process.incarnation))
+                found = self._struck.setdefault((one.run, one.incarnation), _Struck())
+                found.crash = _first(found.crash, one.struck_dead)
+                found.hang = _first(found.hang, one.hung)
+                found.loaders += [one.lost_loader] if one.lost_loader is not None else []
+        return self._struck[process.run, process.incarnation]
 
     def _find_aborts(self) -> dict[tuple[HolderKey, int], list[Abort]]:
         found: dict[tuple[HolderKey, int], list[Abort]] = {}
@@ -203,7 +228,7 @@ class Lives:
                 abort = Abort(one.at, one.job or self._history.processes[one.process].job, one.kind, one.ref, one)
                 found.setdefault((holder.key, abort.job), []).append(abort)
                 if one.is_of_loader and not abort.is_hang:
-                    self._loaders_died.setdefault(holder.key, []).append(one.at)
+                    self._loaders_died.setdefault(holder.key, []).append(one)
         exits = {(one.process, one.job) for one in self._history.injections if one.kind == Mode.SYSEXIT.value}
         for batch_job, batch in self._history.broken_batches:
             if batch.error == SystemExit.__name__ and (batch.process, batch_job) in exits:
@@ -213,7 +238,7 @@ class Lives:
         for aborts in found.values():
             aborts.sort(key=lambda one: one.at)
         for deaths in self._loaders_died.values():
-            deaths.sort()
+            deaths.sort(key=lambda one: one.at)
         return found
 
     def _find_slowed(self) -> dict[HolderKey, list[tuple[float, float]]]:
@@ -237,13 +262,37 @@ def _aborts(one: Injection, holder: Holder) -> bool:
     return survived and one.site != Site.POSTING.value
 
 
-def _supervised(process: Process, life: Life | None, crash: Injection | None) -> Holder:
+def _first(one: Injection | None, other: Injection | None) -> Injection | None:
+    both = [each for each in (one, other) if each is not None]
+    return min(both, key=lambda each: each.at, default=None)
+
+
+def _supervised(process: Process, life: Life | None, struck: _Struck) -> Holder:
     key = (process.run, "", process.incarnation)
     name = f"incarnation {process.incarnation}" + (f" of {process.run}" if process.run else "")
+    crash = struck.crash
     if life is not None and life.ended is not None and life.clock is not None:
-        how = _HOW.get(life.kind, HowEnded.DIED)
-        end = min(life.ended, crash.at) if crash is not None and how is HowEnded.CRASHED else life.ended
-        return Holder(key, name, life.clock, how, end, crash.ref if crash and how is HowEnded.CRASHED else life.ref)
+        how, cause = _how_ended(life, process, struck)
+        end = min(life.ended, cause.at) if cause is not None and how is HowEnded.CRASHED else life.ended
+        return Holder(key, name, life.clock, how, end, life.ref if cause is None else cause.ref)
     if crash is not None:  # the supervisor itself was killed before it could book the exit
         return Holder(key, name, process.clock, HowEnded.CRASHED, crash.at, crash.ref)
     return Holder(key, name, process.clock, HowEnded.LIVES)
+
+
+def _how_ended(life: Life, process: Process, struck: _Struck) -> tuple[HowEnded, Injection | None]:
+    """Say how a life ended whose exit was booked, and by which fault, if by any.
+
+    A worker that hangs is ended by its supervisor. One that exits by itself just after a loader of it died by our doing
+    has only not got over that.
+    """
+    how = _HOW.get(life.kind, HowEnded.DIED)
+    if how is HowEnded.CRASHED and struck.crash is None and struck.hang is not None:
+        return HowEnded.HUNG, struck.hang
+    if how is HowEnded.CRASHED:
+        return how, struck.crash
+    if life.kind == "organic" and life.ended is not None and life.clock == process.clock:
+        deaths = [one for one in struck.loaders if 0 <= life.ended - one.at <= _NOTICED]
+        if deaths:
+            return HowEnded.FOLLOWED, max(deaths, key=lambda one: one.at)
+    return how, None

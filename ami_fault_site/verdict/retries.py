@@ -27,6 +27,7 @@ HONOURED = Check(
 )
 
 WHOLE_CALLS = "faults strike whole calls here (AMI_TEST_NETWORK_LAYER=call)"
+_NO_GET = "no network error was set for a GET"
 _NAMES = {Site.IMAGE.value: "image downloads", Site.JOBS.value: "polls"}
 
 
@@ -56,7 +57,7 @@ def transient_errors_retried(case: Case) -> Finding:
 def _nothing_met(case: Case) -> Finding:
     if case.is_set(Effect.NETWORK, at=(Site.IMAGE, Site.JOBS)):
         return case.say(RETRIED, Status.VACUOUS, "no GET failed in passing")
-    return case.say(RETRIED, Status.NOT_APPLICABLE, "no network error was set for a GET")
+    return case.say(RETRIED, Status.NOT_APPLICABLE, _NO_GET)
 
 
 def _key(one: Try) -> tuple[str, int, int]:
@@ -77,15 +78,24 @@ def backoff_grows(case: Case) -> Finding:
         return case.say(BACKOFF, Status.NOT_APPLICABLE, WHOLE_CALLS)
     growth = case.history.attempts.growth
     if not growth.judged:
-        if case.is_set(Effect.NETWORK):
-            return case.say(BACKOFF, Status.VACUOUS, "no request was sent three times")
-        return case.say(BACKOFF, Status.NOT_APPLICABLE, "no network error was set")
+        return _nothing_grew(case)
     if growth.bad.count > _by_chance(growth):
         text = f"{growth.bad.count} of {growth.judged} requests that were sent three times or more did not slow down"
         text += f": pauses of {_seconds(growth.worst)}"
         return case.say(BACKOFF, Status.FAIL, text, refs=growth.bad.refs, judged=growth.judged)
     text = f"{growth.judged} requests were sent three times or more, with pauses that grew: {_seconds(growth.best)}"
     return case.say(BACKOFF, Status.PASS, text, judged=growth.judged)
+
+
+def _nothing_grew(case: Case) -> Finding:
+    """Say why no pauses can be compared. What is no GET is sent once, whatever becomes of it."""
+    times = case.history.attempts.told_when
+    if times:
+        text = f"{times} requests were sent three times or more, each told when by a Retry-After: no pause of its own"
+        return case.say(BACKOFF, Status.NOT_APPLICABLE, text)
+    if case.is_set(Effect.NETWORK, at=(Site.IMAGE, Site.JOBS)):
+        return case.say(BACKOFF, Status.VACUOUS, "no request was sent three times")
+    return case.say(BACKOFF, Status.NOT_APPLICABLE, _NO_GET)
 
 
 def _by_chance(growth: Pauses) -> int:

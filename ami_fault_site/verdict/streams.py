@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ami_fault_site.history import History, Ref, Seen, Task
 from ami_fault_site.verdict.facts import Facts, JobWitness
-from ami_fault_site.verdict.lives import HowEnded, Lives
+from ami_fault_site.verdict.lives import Lives
 
 FINAL = ("SUCCESS", "FAILURE", "REVOKED")
 
@@ -158,7 +158,7 @@ class Streams:
     def _is_cut_off(self, process: int) -> bool:
         """Say whether a fault of ours ended a process, or the life that it belonged to."""
         lost_loader = self._history.processes[process].lost_loader is not None
-        return lost_loader or self._lives.holder(process).how is HowEnded.CRASHED
+        return lost_loader or self._lives.holder(process).how.is_ours
 
     def _size(self, job: int, witness: JobWitness | None) -> int | None:
         """Return the largest size that the service ever gave: counts may be lost, images are not added."""

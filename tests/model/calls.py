@@ -182,6 +182,8 @@ def _survive(process: Process, thread: str, number: int, handed: list[Handed]) -
     draws = tuple(Draw(str(one.task.sequence), str(one.number)) for one in handed)
     call = Call(Site.FETCHED, draws, handed[0].task.job, role=role)
     decision = process.run.decide(call)
+    if decision.eligible:
+        process.put("passage", thread, {"site": call.site.value, "job": call.job, **_decided(decision)})
     about = {"tasks": [one.row for one in handed], "stream": f"job_{handed[0].task.job}", "call": number}
     if process.run.grant(process, thread, call, decision, **about):
         process.die()
