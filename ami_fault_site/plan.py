@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 from ami_fault_site.faults import (
     API_SITES,
@@ -57,8 +57,7 @@ def draw(seed: int, key: str, subject: str, attempt: str) -> float:
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
-@dataclass(frozen=True)
-class Roll:
+class Roll(NamedTuple):
     """The one roll of a call: a number in [0, 1) and the key that it comes from; for a batch the smallest of its tasks.
 
     `left` is what remains to be rolled with: after a miss at share p it is (number - p) / (1 - p), uniform again.
@@ -69,7 +68,7 @@ class Roll:
 
     def missed(self, share: float) -> Roll:
         """Return the roll that is left once it has missed a share."""
-        return replace(self, left=min((self.left - share) / (1.0 - share), 1.0)) if share < 1.0 else self
+        return self._replace(left=min((self.left - share) / (1.0 - share), 1.0)) if share < 1.0 else self
 
 
 def roll(seed: int, key: str, draws: Sequence[Draw]) -> Roll:
@@ -119,9 +118,10 @@ def decide(settings: Settings, call: Call, counts: Counts) -> Decision:
         return Decision(reason=f"AMI_TEST_JOBS: {whose}")
     if call.attempt == 0 and any(name in settings.permanent_error_images for name in call.names):
         return _permanent(settings.seed, call)
-    rolled = roll(settings.seed, call.site.value, call.draws)
+    rolled: Roll | None = None
     for index, rule in enumerate(settings.rules):
         if _concerns(settings, rule, index, call):
+            rolled = rolled or roll(settings.seed, call.site.value, call.draws)
             found, rolled = _by_rule(settings, call, rule, index, rolled, counts)
             if found is not None:
                 return found
@@ -178,7 +178,7 @@ def _by_rule(
         limit = None if term.most is None else Limit(f"rule-{index}-term-{number}", term.most)
         if limit is None or counts.has_room(limit):
             return _struck_by_rule(settings, call, rule, term, limit, rolled), rolled
-        rolled = replace(rolled, left=rolled.left / term.share)
+        rolled = rolled._replace(left=rolled.left / term.share)
     return None, rolled
 
 
@@ -214,13 +214,14 @@ def _with_jitter(seed: int, harm: Harm, struck: Draw) -> Harm:
 # --- rates
 
 
-def _by_rate(settings: Settings, call: Call, rolled: Roll) -> Decision:
+def _by_rate(settings: Settings, call: Call, rolled: Roll | None) -> Decision:
     """Lay the faults in adjacent intervals of the one roll, so that each keeps its exact rate."""
     rates = rates_at(settings, call)
     if not rates:
         return Decision(reason="no fault is set for this call")
     if call.site in (Site.IMAGE, Site.OPEN):
         rolled = roll(settings.seed, call.site.value, _lasting(call))
+    rolled = rolled or roll(settings.seed, call.site.value, call.draws)
     eligible = tuple(effect for effect, _ in rates)
     total = 0.0
     for effect, rate in rates:

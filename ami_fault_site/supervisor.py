@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -80,6 +81,7 @@ class Supervisor:
         self._stop_signal = 0
         self._max_deliver_known = False
         self._hangs_since: float | None = None
+        self._has_ended_hung = False
         parts = urlsplit(target.base_url)
         self._endpoints = endpoints(target.hostname, parts.port or (443 if parts.scheme == "https" else 80))
         self._current: Incarnation | None = None
@@ -167,15 +169,20 @@ class Supervisor:
 
     def _end_if_hung(self, life: Incarnation, number: int) -> None:
         """End a worker that one of our faults keeps waiting for ever, as a watchdog would, once its tasks are back."""
-        if not self.history.life(number).hung:
-            self._hangs_since = None
+        if not self.history.life(number).hung or not any(map(is_there, self._hung(number))):
+            self._hangs_since = None  # or somebody else has ended what hung
             return
         now, patience = time.monotonic(), _BEYOND_ACK_WAIT + (self._ack_wait() or IDLE_UNKNOWN)
         if self._hangs_since is None:
             self._hangs_since = now
             self._display.line(f"incarnation {number} hangs by an injected fault; it is ended after {patience:g} s")
         elif now - self._hangs_since >= patience:
+            self._has_ended_hung = True
             life.end_group(((signal.SIGKILL, 5.0),))
+
+    def _hung(self, number: int) -> list[int]:
+        """Return the processes of an incarnation that one of our faults keeps waiting for ever."""
+        return [one.pid for one in self.history.processes if one.incarnation == number and one.hung is not None]
 
     def _pause(self, seconds: float) -> Outcome | None:
         deadline = time.monotonic() + seconds
@@ -221,7 +228,9 @@ class Supervisor:
         record = self.history.life(number)
         code = life.process.returncode
         refused = record.refused or (code == SETTINGS_EXIT_CODE and not record.armed)
-        kind = kind_of(outcome, record.crashed or record.hung, refused)
+        by_hang = self._has_ended_hung or life.process.pid in self._hung(number)
+        kind = kind_of(outcome, record.crashed or by_hang, refused)
+        self._has_ended_hung = False
         shown = last_words if kind is ExitKind.ORGANIC or not record.armed else []
         seconds = round(time.monotonic() - life.started, 3)
         seen = {"incarnation": number, "code": code, "kind": kind.value, "seconds": seconds, "last_words": shown}
@@ -330,6 +339,15 @@ class Supervisor:
     def _on_forward(self, number: int, _frame: FrameType | None) -> None:
         if self._current is not None:
             self._current.signal_group(number)
+
+
+def is_there(pid: int) -> bool:
+    """Say whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def child_environ(environ: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:

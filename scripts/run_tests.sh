@@ -11,7 +11,7 @@ eval "$(env | sed -n 's/^\(AMI_[A-Z0-9_]*\)=.*/unset \1;/p')"
 COVERAGE_FILE=$PWD/.coverage
 export COVERAGE_FILE
 .venv/bin/python -m coverage erase
-.venv/bin/python -m coverage run -m pytest -n 2 "$@"
+.venv/bin/python -m coverage run -m pytest -n 4 --dist worksteal "$@"
 [ $# -eq 0 ] || exit 0
 .venv/bin/python -m coverage combine --quiet
 .venv/bin/python -m coverage report
