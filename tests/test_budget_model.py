@@ -26,6 +26,8 @@ from ami_fault_site.settings import Settings
 from ami_fault_site.witness import Witness
 from tests.stage import reply_subject
 
+pytestmark = pytest.mark.statistics
+
 RUNS, TASKS, BATCH, PREFETCH, LOADERS, MOST, ACK_WAIT = 200, 24, 4, 4, 2, 2, 80
 API = "http://h/api/v2"
 LOADER_POINTS = (Point.AFTER_FETCH, Point.DOWNLOADING)

@@ -20,6 +20,8 @@ from ami_fault_site.settings import Settings, parse
 from ami_fault_site.unforeseen import unforeseen
 from tests.counting import Counting
 
+pytestmark = pytest.mark.statistics
+
 KNOWN = {"AMI_TEST_ACK_WAIT": "60"}  # of the service; a load says what it really is
 EVERY = {name: parse({**KNOWN, **load(name).values}) for name in available()}
 FORESEEN = {name: replace(each, ack_wait=None) for name, each in EVERY.items() if not unforeseen(each)}

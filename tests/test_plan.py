@@ -32,6 +32,8 @@ from ami_fault_site.runfolder import join
 from ami_fault_site.settings import Settings
 from tests.counting import Counting
 
+pytestmark = pytest.mark.statistics
+
 DECISIONS = 200_000
 CHECKED = 1_000  # of these, the decision itself is compared with the draw at every rate
 RATES = (0.01, 0.1, 0.5)

@@ -29,6 +29,8 @@ from tests.model import (
 )
 from tests.model.scenarios import PROFILES
 
+pytestmark = pytest.mark.statistics
+
 HEALTHY = [(seed, profile) for seed, profile in enumerate(list(PROFILES) * 23)]  # 184 runs
 UNSURE = {"pending", "taken-elsewhere"}
 # What only a service that misbehaves can fail, whatever workers, operators and networks do.

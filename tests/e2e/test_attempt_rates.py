@@ -8,9 +8,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from ami_fault_site.ledger import Event, Reader
 from ami_fault_site.runfolder import RunFolder
 from tests.e2e.conftest import Antenna, clean_environment
+
+pytestmark = pytest.mark.statistics
 
 RATE, THREADS = 0.3, 150
 PAUSES = (0.0, 1.0, 2.0)

@@ -19,6 +19,8 @@ from ami_fault_site.ledger import Event, Reader
 from ami_fault_site.runfolder import RunFolder
 from tests.e2e.conftest import clean_environment
 
+pytestmark = pytest.mark.statistics
+
 RUNS, AT_ONCE, IMAGES = int(os.environ.get("AMI_FAULT_BUDGET_RUNS", "4")), 2, 60
 LATE = 0.5  # seconds by which an answer may be booked before what was withheld because it had not been heard
 WHERE: tuple[dict[str, str], ...] = (

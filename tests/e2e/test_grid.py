@@ -19,6 +19,8 @@ from ami_fault_site.ledger import Event, Reader
 from ami_fault_site.runfolder import RunFolder
 from tests.e2e.conftest import clean_environment
 
+pytestmark = pytest.mark.statistics
+
 IMAGES = 24
 POSTING = (Point.POSTING_UNSENT, Point.POSTING_UNHEARD, Point.AFTER_POST)
 LOADING = (Point.AFTER_FETCH, Point.DOWNLOADING)

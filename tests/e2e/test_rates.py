@@ -24,6 +24,8 @@ from PIL import Image
 from requests.adapters import HTTPAdapter
 from requests.models import Response
 
+pytestmark = pytest.mark.statistics
+
 URL, PUBLISHED = "http://127.0.0.1:1/api/v2", 1795438299585001495
 calls, processes, threads, what = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 stream = io.BytesIO()

@@ -20,6 +20,8 @@ from ami_fault_site.sandbox.launch import running
 from ami_fault_site.sandbox.options import SandboxInfo, SandboxOptions
 from tests.e2e.conftest import clean_environment
 
+pytestmark = pytest.mark.statistics
+
 HEAVY = ("--profile", "heavy", "--seed", "1", "--restart-delay", "0.2", "--timeout", "240", "--json")
 
 

@@ -35,6 +35,8 @@ from ami_fault_site.sandbox.worker.client import get_jobs
 from ami_fault_site.sandbox.worker.loop import process_job
 from ami_fault_site.sandbox.worker.settings import read_settings
 
+pytestmark = pytest.mark.statistics
+
 settings = read_settings(os.environ, Path.cwd())
 while urllib.request.urlopen(f"{settings.base_url}/is-over").read() != b"yes":
     for job in get_jobs(settings, ["moth_binary"]):

@@ -18,6 +18,8 @@ from ami_fault_site.sandbox.options import SandboxInfo, SandboxOptions
 from ami_fault_site.trials import TRIALS
 from tests.e2e.conftest import clean_environment, eventually
 
+pytestmark = pytest.mark.statistics
+
 
 @pytest.fixture
 def environ() -> dict[str, str]:
