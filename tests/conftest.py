@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 
@@ -16,11 +17,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the tests that wait for real processes over all others, so that each process has its share of them."""
+    """Let each process of the tests begin with its share of those that wait for real processes."""
+    shares = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     waiting = [item for item in items if "e2e" in item.path.parts]
     busy = [item for item in items if "e2e" not in item.path.parts]
-    if waiting and busy:
-        apart = len(busy) / len(waiting)
-        places = {id(item): (number + 0.5) * apart for number, item in enumerate(waiting)}
-        places |= {id(item): float(number) for number, item in enumerate(busy)}
-        items.sort(key=lambda item: places[id(item)])
+    size = -(-len(busy) // shares)
+    items[:] = [
+        item
+        for number in range(shares)
+        for item in (*waiting[number::shares], *busy[number * size : (number + 1) * size])
+    ]
