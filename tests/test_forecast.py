@@ -389,7 +389,7 @@ def test_with_as_many_deliveries_as_advised_next_to_no_task_is_used_up(name: str
     enough = forecast(SHIPPED[name], load).enough_deliveries
     assert enough is not None
 
-    advised = played(SHIPPED[name], replace(load, max_deliver=enough), RUNS // 2)
+    advised = played(SHIPPED[name], replace(load, max_deliver=enough), RUNS // 5)
 
     assert mean(advised, exhausted) < 0.1
 
@@ -445,7 +445,7 @@ def test_where_the_first_delivery_is_the_last_only_what_loses_nothing_can_strike
 @LOADS
 @pytest.mark.parametrize("name", SPARING)
 def test_where_last_deliveries_are_spared_what_strikes_is_expected_within_a_fifth(name: str, load: Load) -> None:
-    found, runs = forecast(SPARING[name], load), played(SPARING[name], load, RUNS // 2)
+    found, runs = forecast(SPARING[name], load), played(SPARING[name], load, RUNS // 3)
 
     for each in found.faults:
         if each.effect in (Effect.CRASH, Effect.TRANSIENT, Effect.NETWORK):
@@ -458,7 +458,7 @@ def test_where_last_deliveries_are_spared_what_strikes_is_expected_within_a_fift
 @pytest.mark.parametrize("name", SPARING)
 def test_after_four_deliveries_too_what_strikes_is_expected_within_a_fifth_if_the_last_is_spared(name: str) -> None:
     longer = replace(SMALL, max_deliver=4)
-    found, runs = forecast(SPARING[name], longer), played(SPARING[name], longer, RUNS // 2)
+    found, runs = forecast(SPARING[name], longer), played(SPARING[name], longer, RUNS // 3)
 
     assert_close(found.unanswered, runs, unanswered, within=0.2)
     assert {run.exhausted for run in runs} == {0}

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.statistics
 
 # The same cases everywhere and each time; what was found to fail belongs into a test of its own.
 steady = settings(
-    deadline=None, max_examples=300, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+    deadline=None, max_examples=150, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

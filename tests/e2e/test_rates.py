@@ -13,6 +13,8 @@ from ami_fault_site.ledger import Reader
 from ami_fault_site.runfolder import RunFolder
 from tests.e2e.conftest import clean_environment
 
+pytestmark = pytest.mark.statistics
+
 CALLS, PROCESSES, THREADS = 20_000, 2, 4
 
 # Nothing goes over the wire: the adapter answers at once, so that so many calls take seconds.
@@ -23,8 +25,6 @@ import requests
 from PIL import Image
 from requests.adapters import HTTPAdapter
 from requests.models import Response
-
-pytestmark = pytest.mark.statistics
 
 URL, PUBLISHED = "http://127.0.0.1:1/api/v2", 1795438299585001495
 calls, processes, threads, what = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]

@@ -21,6 +21,8 @@ from ami_fault_site.plan import draw
 from ami_fault_site.runfolder import RunFolder
 from tests.e2e.conftest import GIF, PUBLISHED, clean_environment, eventually
 
+pytestmark = pytest.mark.statistics
+
 SEED, BATCHES, SIZE, PATIENCE = 5, 120, 4, 60
 NUMBERS = range(1, 2000)
 """More calls of one kind without identity than a run can have."""
@@ -34,8 +36,6 @@ from pathlib import Path
 from ami_fault_site.sandbox.worker.client import get_jobs
 from ami_fault_site.sandbox.worker.loop import process_job
 from ami_fault_site.sandbox.worker.settings import read_settings
-
-pytestmark = pytest.mark.statistics
 
 settings = read_settings(os.environ, Path.cwd())
 while urllib.request.urlopen(f"{settings.base_url}/is-over").read() != b"yes":
