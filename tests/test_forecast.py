@@ -389,7 +389,7 @@ def test_with_as_many_deliveries_as_advised_next_to_no_task_is_used_up(name: str
     enough = forecast(SHIPPED[name], load).enough_deliveries
     assert enough is not None
 
-    advised = played(SHIPPED[name], replace(load, max_deliver=enough), RUNS // 5)
+    advised = played(SHIPPED[name], replace(load, max_deliver=enough), RUNS)
 
     assert mean(advised, exhausted) < 0.1
 
