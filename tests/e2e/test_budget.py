@@ -1,6 +1,6 @@
 """The promise of the budget on a real JetStream: no task exhausted by our faults, no crash withheld for nothing.
 
-Four runs; AMI_FAULT_BUDGET_RUNS=10 makes them ten.
+Two runs; AMI_FAULT_BUDGET_RUNS=10 makes them ten.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.e2e.conftest import clean_environment
 
 pytestmark = pytest.mark.statistics
 
-RUNS, AT_ONCE, IMAGES = int(os.environ.get("AMI_FAULT_BUDGET_RUNS", "4")), 2, 60
+RUNS, AT_ONCE, IMAGES = int(os.environ.get("AMI_FAULT_BUDGET_RUNS", "2")), 2, 60
 LATE = 0.5  # seconds by which an answer may be booked before what was withheld because it had not been heard
 WHERE: tuple[dict[str, str], ...] = (
     {},  # around and in batches, as it is unless one says otherwise
