@@ -9,7 +9,6 @@ import tempfile
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
-
 _LONGEST = ("test_selftest", "test_run", "test_grid", "test_attempt_rates")  # seconds by the dozen: they come first
 
 
