@@ -200,7 +200,7 @@ def test_a_job_that_goes_on_changing_after_its_end_is_kept_as_it_is_in_the_end(
     wait_until(lambda: bool(jobs.details()))
     antenna.upcoming = iter((2, 3, 4))
 
-    assert jobs.finish(settle=0.02)[7].processed == 4
+    assert jobs.finish(settle=0.3)[7].processed == 4
     assert kept(tmp_path, "settled") == [antenna.jobs[7]]
 
 
