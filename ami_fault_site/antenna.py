@@ -13,6 +13,9 @@ from ami_fault_site.faults import Site
 FINAL_STATES = ("SUCCESS", "FAILURE", "REVOKED")
 """States from which the service takes a job no further."""
 
+ASSUMED_MAX_DELIVER = 2
+"""How often the service hands a task out by default, taken where nobody says what it is set to."""
+
 _JOB_CALL = re.compile(r"/jobs/(\d+)/(result|tasks)/?$")
 _REPLY = re.compile(rb'"reply_subject"\s*:\s*(?:"((?:[^"\\]|\\.)*)"|null)')
 _ERROR = re.compile(rb'"error"\s*:\s*"((?:[^"\\]|\\.)*)')

@@ -6,12 +6,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from ami_fault_site.antenna import Delivery
+from ami_fault_site.antenna import ASSUMED_MAX_DELIVER, Delivery
 from ami_fault_site.holdings import Holdings
 from ami_fault_site.runfolder import RunFolder
-
-ASSUMED_MAX_DELIVER = 2
-"""The service's own default, taken where nobody says what it is set to; with more, faults are withheld needlessly."""
 
 
 class Budget:

@@ -13,13 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from ami_fault_site.antenna import ASSUMED_MAX_DELIVER
 from ami_fault_site.faults import Effect, Trigger
 from ami_fault_site.load import Load
 from ami_fault_site.settings import Settings
 from ami_fault_site.unforeseen import foreseen
-
-ASSUMED_MAX_DELIVER = 2
-"""The service's own default, taken where nobody says what it is set to."""
 
 NEGLIGIBLE = 0.01
 """Expected number of tasks that may be called none."""

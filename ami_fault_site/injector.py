@@ -256,7 +256,7 @@ class Injector:
         if settings.stop_after is not None and run.age() >= settings.stop_after:
             return f"window: AMI_TEST_STOP_AFTER={settings.stop_after:g}"
         least = settings.start_after_tasks
-        if least is not None and self._counting(lambda: run.counted("tasks-handed-out"), 0) < least:
+        if least is not None and run.counted("tasks-handed-out") < least:
             return f"window: AMI_TEST_START_AFTER_TASKS={least}"
         return ""
 
@@ -271,8 +271,8 @@ class Injector:
             return f"AMI_TEST_MAX_FAULTS={most} is reached"
         return ""
 
-    def _take(self, limit: Limit | None) -> bool:
-        return limit is None or self.run.take(limit.name, limit.most)
+    def _take(self, limit: Limit) -> bool:
+        return self.run.take(limit.name, limit.most)
 
     def _counting(self, work: Callable[[], T], otherwise: T) -> T:
         """Use what the processes of the run share; without it, nothing is injected any more."""

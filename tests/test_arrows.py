@@ -22,7 +22,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("values",),
     ("settings", "load"),
     ("unforeseen",),  # of what is set
-    ("antenna", "redaction", "plan", "forecast", "hosts", "banner", "deaths", "endings"),
+    ("antenna",),
+    ("redaction", "plan", "forecast", "hosts", "banner", "deaths", "endings"),
     ("profiles", "ledger", "runfolder", "target", "connections", "guardian", "joblog", "holdings", "injected"),
     ("budget",),
     ("outlook",),  # a forecast in words
