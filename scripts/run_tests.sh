@@ -17,6 +17,10 @@ if [ $# -gt 0 ]; then
     .venv/bin/python -m coverage run -m pytest $run "$@"
     exit 0
 fi
+TEST_ENVIRONMENTS=$(mktemp -d) # those that the first part makes serve the second as well
+export TEST_ENVIRONMENTS
+trap 'rm -rf "$TEST_ENVIRONMENTS"' EXIT
+trap 'exit 1' HUP INT TERM
 # shellcheck disable=SC2086
 .venv/bin/python -m pytest $run -m statistics
 # shellcheck disable=SC2086

@@ -1,18 +1,25 @@
-"""Keep the tree clean: hypothesis puts what it works out about our code into a folder that goes with the session."""
+"""Keep the tree clean, let the longest tests come first, and trace what tests start where it is worth it."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
 _LONGEST = ("test_selftest", "test_run", "test_grid", "test_attempt_rates")  # seconds by the dozen: they come first
 
+# Of what these start, a good part runs nowhere else; for the others a tracer in children is half of the work in vain.
+_TRACED = ("test_children", "test_sample_worker", "test_sandbox", "test_startup")
+_TRACER = "COVERAGE_PROCESS_CONFIG"
+_CONFIG = os.environ.pop(_TRACER, "") if "PYTEST_XDIST_WORKER" in os.environ else ""
+
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Hypothesis puts what it works out about our code into a folder that goes with the session.
     home = tempfile.mkdtemp(prefix="hypothesis-")
     set_hypothesis_home_dir(home)
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
@@ -30,3 +37,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for number in range(shares)
         for item in (*waiting[number::shares], *busy[number * size : (number + 1) * size])
     ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tracer_in_children(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let the processes be traced that the tests of this file start, if it is worth it."""
+    if not _CONFIG or not request.path.stem.startswith(_TRACED):
+        yield
+        return
+    os.environ[_TRACER] = _CONFIG
+    yield
+    del os.environ[_TRACER]

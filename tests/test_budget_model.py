@@ -1,4 +1,4 @@
-"""The promise of the budget, in 200 runs of a model: time and the network are played, all else is the real thing."""
+"""The promise of the budget, in many runs of a model: time and the network are played, all else is the real thing."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ from ami_fault_site.ledger import Ledger
 from ami_fault_site.settings import Settings
 from ami_fault_site.witness import Witness
 from tests.stage import reply_subject
+from tests.thorough import times
 
 pytestmark = pytest.mark.statistics
 
-RUNS, TASKS, BATCH, PREFETCH, LOADERS, MOST, ACK_WAIT = 200, 24, 4, 4, 2, 2, 80
+RUNS, TASKS, BATCH, PREFETCH, LOADERS, MOST, ACK_WAIT = times(100, 200), 24, 4, 4, 2, 2, 80
 API = "http://h/api/v2"
 LOADER_POINTS = (Point.AFTER_FETCH, Point.DOWNLOADING)
 POSTING = (Point.POSTING_UNSENT, Point.POSTING_UNHEARD, Point.AFTER_POST, Point.IDLE)

@@ -313,11 +313,11 @@ def test_no_fork_at_whatever_moment_of_a_fetch_keeps_the_lock(tmp_path: Path) ->
 
     thread = threading.Thread(target=fetch)
     thread.start()
-    others = [Other(Other.waits) for _ in range(40)]
+    others = [Other(Other.waits) for _ in range(16)]
     over.set()
     thread.join()
     assert is_alone(one)
-    assert [other.ends() for other in others] == [0] * 40
+    assert [other.ends() for other in others] == [0] * 16
 
 
 def test_a_child_that_was_forked_in_the_midst_of_its_parents_fetch_can_fetch_and_be_alone(tmp_path: Path) -> None:

@@ -38,10 +38,9 @@ def line(kind: str, sequence: int, **data: object) -> bytes:
     return json.dumps({**head, **data}).encode() + b"\n"
 
 
-def run_script(script: str, *arguments: str, measured: bool = True) -> subprocess.CompletedProcess[str]:
-    environ = {name: text for name, text in os.environ.items() if measured or name != "COVERAGE_PROCESS_CONFIG"}
+def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", script, *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
 
 
 def book_in_child(ledger: Ledger, count: int) -> None:
@@ -209,8 +208,7 @@ print(sum(os.waitpid(pid, 0)[1] for pid in children))
 
 
 def test_a_fork_while_another_thread_is_booking_does_not_hang(tmp_path: Path) -> None:
-    # Not measured: the tracer has locks of its own, which nobody replaces after a fork.
-    done = run_script(FORK_UNDER_LOCK, str(tmp_path), measured=False)
+    done = run_script(FORK_UNDER_LOCK, str(tmp_path))
     events, damage = read(tmp_path)
 
     assert (done.stdout, done.stderr, damage) == ("0\n", "", [])

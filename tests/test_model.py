@@ -28,6 +28,8 @@ from tests.model.queue import Handed, Task
 from tests.model.reality import hook_events, key_sets, shapes, supervisor_events
 from tests.model.scenarios import PROFILES
 
+pytestmark = pytest.mark.statistics
+
 SEEDS = range(60)
 CRASHES = Settings(enabled=True, worker_crash_rate=0.3)
 

@@ -31,10 +31,11 @@ from ami_fault_site.plan import draw, phase_of, rates_at, roll
 from ami_fault_site.runfolder import join
 from ami_fault_site.settings import Settings
 from tests.counting import Counting
+from tests.thorough import times
 
 pytestmark = pytest.mark.statistics
 
-DECISIONS = 200_000
+DECISIONS = times(40_000, 200_000)
 CHECKED = 1_000  # of these, the decision itself is compared with the draw at every rate
 RATES = (0.01, 0.1, 0.5)
 SIZES: dict[str, Callable[[int], int]] = {
@@ -99,7 +100,7 @@ def assert_within_four_sigma(count: int, rate: float, of: int) -> None:
 
 
 @pytest.mark.parametrize("effect", SINGLE_SITES, ids=lambda effect: str(effect.value))
-def test_two_hundred_thousand_calls_are_struck_at_the_rate_that_was_set(effect: Effect) -> None:
+def test_calls_are_struck_at_the_rate_that_was_set(effect: Effect) -> None:
     asked = one(effect, RATES[0])
     draws, decided = outcomes(decide(asked, single_of(effect, number)) for number in range(DECISIONS))
 
@@ -125,7 +126,7 @@ def test_batches_are_struck_at_the_rate_that_was_set_whatever_their_size(effect:
 
 
 @pytest.mark.parametrize("effect", [Effect.CRASH, Effect.TRANSIENT], ids=lambda effect: str(effect.value))
-def test_two_hundred_thousand_batches_of_all_sizes_together_keep_the_rates_of_both_their_faults(effect: Effect) -> None:
+def test_batches_of_all_sizes_together_keep_the_rates_of_both_their_faults(effect: Effect) -> None:
     decided = [outcome for kind in SIZES for outcome in batch_draws(kind)[1]]
 
     assert len(decided) in range(DECISIONS - len(SIZES), DECISIONS + 1)

@@ -154,7 +154,9 @@ def pip(python: Path, /, *arguments: str | Path, **variables: str) -> str:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that all test processes of this session have in common."""
+    """The folder that all test processes of this session have in common, and of others if TEST_ENVIRONMENTS says so."""
+    if os.environ.get("TEST_ENVIRONMENTS"):
+        return Path(os.environ["TEST_ENVIRONMENTS"])
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
     folder.mkdir(exist_ok=True)

@@ -1,12 +1,8 @@
-"""The promise of the budget on a real JetStream: no task exhausted by our faults, no crash withheld for nothing.
-
-Two runs; AMI_FAULT_BUDGET_RUNS=10 makes them ten.
-"""
+"""The promise of the budget on a real JetStream: no task exhausted by our faults, no crash withheld for nothing."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +14,11 @@ import pytest
 from ami_fault_site.ledger import Event, Reader
 from ami_fault_site.runfolder import RunFolder
 from tests.e2e.conftest import clean_environment
+from tests.thorough import times
 
 pytestmark = pytest.mark.statistics
 
-RUNS, AT_ONCE, IMAGES = int(os.environ.get("AMI_FAULT_BUDGET_RUNS", "2")), 2, 60
+RUNS, AT_ONCE, IMAGES = times(2, 10), 2, 60
 LATE = 0.5  # seconds by which an answer may be booked before what was withheld because it had not been heard
 WHERE: tuple[dict[str, str], ...] = (
     {},  # around and in batches, as it is unless one says otherwise
@@ -43,7 +40,6 @@ def run(python: Path, folder: Path, seed: int) -> tuple[dict[str, Any], list[Eve
         MAX_RESTARTS="200",
         **WHERE[seed % len(WHERE)],
     )
-    environ.pop("COVERAGE_PROCESS_CONFIG", None)
     command = [
         str(python.with_name("ami-fault")), "run", "--sandbox", "--images", str(IMAGES), "--max-deliver", "2",
         "--ack-wait", "2", "--seed", str(seed), "--restart-delay", "0.1", "--timeout", "90", "--json",

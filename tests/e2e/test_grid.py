@@ -137,7 +137,6 @@ def run(python: Path, folder: Path, wanted: tuple[Cell, ...], loaders: int, batc
         AMI_SAMPLE_IDLE_SLEEP="0.05",
         AMI_SAMPLE_MODEL_DELAY="0",
     )
-    environ.pop("COVERAGE_PROCESS_CONFIG", None)  # a tracer makes starting the whole of the run
     command: list[str | Path] = [python.with_name("ami-fault"), "run", "--sandbox", "--jobs", str(jobs)]
     command += ["--images", str(IMAGES), "--ack-wait", "1", "--max-deliver", "50", "--max-restarts", "60"]
     command += ["--restart-delay", "0.01", "--timeout", "150", "--seed", "1", "--run-dir", folder / "run"]

@@ -19,9 +19,11 @@ from ami_fault_site.runfolder import RunFolder
 from ami_fault_site.sandbox.launch import running
 from ami_fault_site.sandbox.options import SandboxInfo, SandboxOptions
 from tests.e2e.conftest import clean_environment
+from tests.thorough import times
 
 pytestmark = pytest.mark.statistics
 
+IMAGES = times(200, 400)
 HEAVY = ("--profile", "heavy", "--seed", "1", "--restart-delay", "0.2", "--timeout", "240", "--json")
 
 
@@ -32,10 +34,7 @@ def sandbox(images: int, ack_wait: float) -> Iterator[SandboxInfo]:
 
 
 def run(python: Path, info: SandboxInfo, folder: Path, **worker: str) -> dict[str, Any]:
-    """Run the sample worker as a tester does, on the built wheel; return the report.
-
-    Not measured: a tracer makes loading images the whole of the run.
-    """
+    """Run the sample worker as a tester does, on the built wheel; return the report."""
     environ = clean_environment(
         AMI_ANTENNA_API_BASE_URL=info.base_url,
         AMI_ANTENNA_API_AUTH_TOKEN=info.token,
@@ -44,7 +43,6 @@ def run(python: Path, info: SandboxInfo, folder: Path, **worker: str) -> dict[st
         AMI_TEST_ACK_WAIT=str(info.ack_wait),
         **{"AMI_ANTENNA_API_BATCH_SIZE": "8", **worker},
     )
-    environ.pop("COVERAGE_PROCESS_CONFIG", None)
     folder.mkdir()
     command: list[str | Path] = [python.with_name("ami-fault"), "run", *HEAVY, "--run-dir", folder / "run", "--"]
     command += [python.with_name("ami-sample-worker"), "--pipeline", "moth_binary"]
@@ -73,16 +71,16 @@ def faults_of_tasks(folder: Path) -> Counter[tuple[str, ...]]:
 
 @pytest.mark.timeout(400)
 def test_a_heavy_run_reaches_its_end_with_every_task_accounted_for(wheel_python: Path, tmp_path: Path) -> None:
-    with sandbox(images=400, ack_wait=5.0) as info:
+    with sandbox(images=IMAGES, ack_wait=5.0) as info:
         folder = tmp_path / "heavy"
         told = run(wheel_python, info, folder, AMI_NUM_WORKERS="2", AMI_SAMPLE_PREFETCH="1")
         token = info.token
     events = ledger(folder)
     (job,) = told["jobs"]
     assert told["headline"].startswith("PASS nothing lost: "), told["headline"]
-    assert (job["status"], job["processed"], job["remaining"]) == ("SUCCESS", 400, 0)
-    assert (told["outcome"], told["handed_out"], told["still_out"]) == ("drained", 400, 0)
-    assert told["answered"] + told["unheard"] == 400
+    assert (job["status"], job["processed"], job["remaining"]) == ("SUCCESS", IMAGES, 0)
+    assert (told["outcome"], told["handed_out"], told["still_out"]) == ("drained", IMAGES, 0)
+    assert told["answered"] + told["unheard"] == IMAGES
     assert told["injected_exits"] >= 3
     assert told["organic_exits"] == []
     assert [one for one in told["findings"] if one["status"] == "fail"] == []
@@ -118,7 +116,7 @@ def test_the_same_seed_and_a_serial_worker_give_the_same_faults_on_the_same_task
 
     def once(name: str) -> Counter[tuple[str, ...]]:
         serial = {"AMI_NUM_WORKERS": "0", "AMI_SAMPLE_THREADS": "1", "AMI_ANTENNA_API_BATCH_SIZE": "1"}
-        with sandbox(images=60, ack_wait=3.0) as info:
+        with sandbox(images=times(30, 60), ack_wait=3.0) as info:
             run(wheel_python, info, tmp_path / name, **serial)
         return faults_of_tasks(tmp_path / name)
 
