@@ -47,6 +47,7 @@ class Played:
         self.back: list[Task] = []  # when it comes back, its sequence, its next delivery count
         self.strikes: Counter[Effect] = Counter()
         self.calls: Counter[Site] = Counter()
+        self.looked: dict[int, Effect | None] = {}
         self.bad: dict[int, Effect] = {}
         self.unanswered = self.exhausted = 0
         while self.fresh or self.back:
@@ -81,12 +82,14 @@ class Played:
         return taken
 
     def look_at(self, number: int) -> None:
-        for site in (Site.IMAGE, Site.OPEN):
-            effect = decide(self.settings, Call(site, (Draw(str(number), ""),), 1, (str(number),)), Counting()).effect
-            if effect:
-                self.bad[number] = effect
-                self.strikes[effect] += 1
-                return
+        if number not in self.looked:  # what is drawn for an image holds for the whole run
+            calls = (Call(site, (Draw(str(number), ""),), 1, (str(number),)) for site in (Site.IMAGE, Site.OPEN))
+            effects = (decide(self.settings, call, Counting()).effect for call in calls)
+            self.looked[number] = next((effect for effect in effects if effect), None)
+        effect = self.looked[number]
+        if effect:
+            self.bad[number] = effect
+            self.strikes[effect] += 1
 
     def works_off(self) -> bool:
         """Pass over the job once: False if there was nothing to do."""
