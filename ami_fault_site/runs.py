@@ -91,7 +91,7 @@ def read(paths: Sequence[Path], overrides: Overrides = Overrides()) -> tuple[His
 
 def gaps(history: History) -> list[str]:
     """Say what a ledger must have and has not, one thing a line: its supervisor's file, that file's end, anything."""
-    if not history.events:
+    if all(process.is_bystander for process in history.processes):
         return ["the ledger is empty: nothing was booked, or its files are gone"]
     return [f"{run}/{what}" if run else what for run, what in history.unfinished()]
 

@@ -69,7 +69,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("startup", "cli.speaking"),
     ("cli.sandboxing", "cli.verdicts", "cli.looking", "cli.trying"),
     ("cli.options",),
-    ("cli.running", "cli.judging"),
+    ("cli.running", "cli.judging", "cli.noting"),
     ("cli",),
     ("__main__", "site.sitecustomize"),  # doorways of the two roots
 )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from ami_fault_site.faults import Effect
 from ami_fault_site.history import KEPT_REFS, History, Life, Tally
 from ami_fault_site.ledger import Event, Ledger, Reader
-from tests.booked import PUBLISHED, Books, task
+from tests.booked import PUBLISHED, WALL, Books, task
 
 
 def event(kind: str, /, *, inc: int = 1, mono: float = 1.0, **data: object) -> Event:
@@ -446,3 +446,24 @@ def test_events_may_come_a_few_at_a_time() -> None:
         slowly.add([one])
 
     assert slowly == whole
+
+
+def test_a_note_stands_where_and_when_the_operator_did_what_it_says() -> None:
+    books = Books()
+    books.process(10).start(1.0)
+    books.process(90, 0).book("note", 70.0, text="killed celeryworker", ago=20.0)
+    history = books.history()
+
+    (note,) = history.notes
+    assert (note.text, note.wall, note.at, note.clock, note.run) == ("killed celeryworker", WALL + 50.0, 50.0, 0, "")
+    assert str(history.place(note.ref)) == "h-0000-90-1.jsonl:1"
+
+
+def test_when_a_line_was_written_is_known_to_the_second() -> None:
+    books = Books()
+    main = books.process(10)
+    for at in (1.0, 1.4, 2.2, 2.9, 9.0, 9.0):
+        main.book("batch-end", at, job=7)
+    (process,) = books.history().processes
+
+    assert [process.moment(line) for line in range(1, 7)] == [1.0, 1.0, 2.2, 2.2, 9.0, 9.0]

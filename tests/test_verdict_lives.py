@@ -420,3 +420,12 @@ def test_the_death_of_another_lifes_loader_explains_no_exit() -> None:
     books.supervisor().exit(4.0, 2, "organic", code=1)
 
     assert holder_of(books, main).how is HowEnded.DIED
+
+
+def test_a_process_that_only_wrote_a_note_is_no_life_and_nobodys_parent() -> None:
+    books = Books()
+    books.process(5, 0).book("note", 0.5, text="killed celeryworker", ago=0.0)
+    main = books.process(10, 0, part=2).start(1.0, parent=5)
+
+    assert [one.name for one in lives_of(books).all()] == ["process 10 on h"]
+    assert holder_of(books, main).name == "process 10 on h"

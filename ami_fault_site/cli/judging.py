@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +12,13 @@ import typer
 
 from ami_fault_site import report, runfolder, target
 from ami_fault_site.cli import verdicts
-from ami_fault_site.cli.speaking import RefusedError, app, say
+from ami_fault_site.cli.speaking import RefusedError, app, say, seconds
 from ami_fault_site.runfolder import RunFolder
 from ami_fault_site.service import JobWatch, Service
 from ami_fault_site.verdict import Case
 from ami_fault_site.verdict.terms import Gate
 
 _EVERY = 5.0
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @app.command()
@@ -50,18 +48,11 @@ def check(
     paths = verdicts.find(run or [runfolder.LATEST])
     asked = verdicts.Asked(gate, expected, strict, *files, baseline, verbose, ack_wait, max_deliver, same_service)
     if wait:
-        _wait_for_ends(paths, _seconds(wait), asked)
+        _wait_for_ends(paths, seconds("--wait", wait), asked)
     raise typer.Exit(verdicts.deliver(paths, asked))
 
 
-def _seconds(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if match is None:
-        raise RefusedError(f"--wait={text!r}: is a time such as 90s, 30m or 1h")
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def _wait_for_ends(paths: Sequence[Path], seconds: float, asked: verdicts.Asked) -> None:
+def _wait_for_ends(paths: Sequence[Path], most: float, asked: verdicts.Asked) -> None:
     """Ask the service about the jobs of a run until all have ended, and keep what it says in the run folder."""
     case = verdicts.case_of(paths, asked)
     jobs = {number for number in case.history.jobs if not _has_ended(case, number)}
@@ -73,11 +64,11 @@ def _wait_for_ends(paths: Sequence[Path], seconds: float, asked: verdicts.Asked)
         return
     service = Service(where)
     service.probe()
-    watch = JobWatch(service, RunFolder(paths[-1]).jobs, (where.token,), every=min(_EVERY, seconds))
+    watch = JobWatch(service, RunFolder(paths[-1]).jobs, (where.token,), every=min(_EVERY, most))
     watch.follow(jobs)
     watch.start()
-    say(f"waiting up to {seconds:g} s for the end of {', '.join(f'job {job}' for job in sorted(jobs))}")
-    deadline = time.monotonic() + seconds
+    say(f"waiting up to {most:g} s for the end of {', '.join(f'job {job}' for job in sorted(jobs))}")
+    deadline = time.monotonic() + most
     while time.monotonic() < deadline:
         details = watch.details()
         if all(job in details and details[job].is_final for job in jobs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 import typer
@@ -11,6 +12,7 @@ from ami_fault_site import target
 from ami_fault_site.redaction import redact
 
 USAGE, SETTINGS_WRONG, INTERRUPTED = 2, 78, 130
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 app = typer.Typer(
     name="ami-fault",
@@ -27,6 +29,14 @@ class RefusedError(Exception):
     def __init__(self, problems: str, code: int = USAGE) -> None:
         super().__init__(problems)
         self.code = code
+
+
+def seconds(option: str, text: str) -> float:
+    """Read a time such as 90s, 30m or 1h, in seconds; raises RefusedError if it is none."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh]?)", text.strip())
+    if match is None:
+        raise RefusedError(f"{option}={text!r}: is a time such as 90s, 30m or 1h")
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def say(text: str) -> None:

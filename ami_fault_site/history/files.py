@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ami_fault_site.history.records import Place, Process, Ref
 from ami_fault_site.ledger import Event
 
+_MARKS_APART = 1.0  # seconds; so the history grows with the length of a run and not with its events
 _SAME_CLOCK = 5.0  # seconds by which wall and monotonic clock of one boot may drift apart before it counts as another
 
 
@@ -27,6 +28,8 @@ class Files:
             process = self._last = self._find(event)
         if event.mono > process.last:
             process.last = event.mono
+            if event.mono > process.marks[-1][0] + _MARKS_APART:
+                process.marks.append((event.mono, event.line))
         elif event.mono < process.first:
             process.first = event.mono
         if event.line > process.last_line:
@@ -39,7 +42,8 @@ class Files:
         if number is None:
             number = self._numbers[key] = len(self.processes)
             told = (event.run, event.host, self._clock(event), event.pid, event.incarnation, event.file)
-            self.processes.append(Process(number, *told, first=event.mono))
+            marks = [(event.mono, event.line)]
+            self.processes.append(Process(number, *told, first=event.mono, marks=marks))
         return self.processes[number]
 
     def place(self, ref: Ref) -> Place:

@@ -14,6 +14,7 @@ from ami_fault_site.history.records import (
     Batch,
     Injection,
     JobRecord,
+    Note,
     Pace,
     Post,
     Process,
@@ -290,6 +291,14 @@ class History(Struck):
 
     def _on_outcome(self, event: Event, _process: Process) -> None:
         self.outcomes[event.run] = event.text("outcome")
+
+    # --- the operator's side
+
+    def _on_note(self, event: Event, process: Process) -> None:
+        process.is_bystander = True
+        ago, ref = float_of(event, "ago", 0.0), (process.number, event.line)
+        note = Note(event.wall - ago, event.mono - ago, process.clock, event.text("text"), ref, event.run)
+        self.notes.append(note)
 
     # --- what the service did to us
 

@@ -13,6 +13,7 @@ from ami_fault_site.history.records import (
     Injection,
     JobRecord,
     Life,
+    Note,
     Pace,
     Place,
     Post,
@@ -76,6 +77,7 @@ class Kept:
     targets: dict[str, set[str]] = field(default_factory=dict)  # the hosts that each run has called
     invocations: dict[str, str] = field(default_factory=dict)
     unwitnessed: dict[int, str] = field(default_factory=dict)  # why the service could not be asked about a job
+    notes: list[Note] = field(default_factory=list)  # in no order
     refused_host: str = ""
     last_traffic: float = 0.0  # monotonic seconds of the last lease or answer on this host
     _pending: dict[tuple[int, int], Pending] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_right, insort
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
@@ -42,7 +42,8 @@ class Process:
     `ended` is when it booked its orderly end. `polls` are the times at which it asked for jobs, at most two a second: a
     worker does so only once it has done with, or given up, all that it had before. `job` is the last whose tasks it
     asked for, `slowed` the stretches in which faults of ours kept it waiting. `struck_dead` is the fault that it died
-    of if it ran the loop, `lost_loader` if it only loaded, `hung` the fault that it waits in for ever.
+    of if it ran the loop, `lost_loader` if it only loaded, `hung` the fault that it waits in for ever. `marks` are
+    moments and lines, a second apart; `is_bystander` is whether it only wrote down what the operator did.
     """
 
     number: int
@@ -63,6 +64,13 @@ class Process:
     struck_dead: Injection | None = None
     lost_loader: Injection | None = None
     hung: Injection | None = None
+    marks: list[tuple[float, int]] = field(default_factory=list)
+    is_bystander: bool = False
+
+    def moment(self, line: int) -> float:
+        """Return when a line was written, or up to a second before, in monotonic seconds."""
+        index = bisect_right(self.marks, line, key=lambda mark: mark[1])
+        return self.marks[index - 1][0] if index else self.first
 
 
 @dataclass
@@ -324,3 +332,15 @@ class Pace:
 
     calls: int = 0
     buckets: Counter[int] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the operator did, in words: at `wall` (seconds since 1970), `at` in monotonic seconds of its `clock`."""
+
+    wall: float
+    at: float
+    clock: int
+    text: str
+    ref: Ref
+    run: str

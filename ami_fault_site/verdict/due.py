@@ -44,7 +44,8 @@ class Due:
     def is_at_work(self, lease: Lease) -> bool:
         """Say whether a life of which no end is known was heard of to the last: nothing of it is over yet."""
         clock = self._ends.clock(lease)
-        heard = max(process.last for process in self._history.processes if process.clock == clock)
+        on = (one for one in self._history.processes if one.clock == clock and not one.is_bystander)
+        heard = max(one.last for one in on)
         silent = heard - self._lives.silent_since(self._lives.holder(lease.process))
         return silent <= max(_SILENT, self._parameters.longest)
 

@@ -106,6 +106,8 @@ class Lives:
         self._history = history
         self._by_pid: dict[tuple[str, str, int], list[Process]] = {}
         for process in history.processes:
+            if process.is_bystander:
+                continue  # its number may be that of a worker's process of before
             self._by_pid.setdefault((process.run, process.host, process.pid), []).append(process)
         self._holders: dict[int, Holder] = {}
         self._pollers: dict[int, Process | None] = {}
@@ -124,7 +126,7 @@ class Lives:
         """Return every life that a worker's process belongs to, in the order of the processes."""
         found: dict[HolderKey, Holder] = {}
         for process in self._history.processes:
-            if not self._is_supervisor(process):
+            if not process.is_bystander and not self._is_supervisor(process):
                 holder = self.holder(process.number)
                 found.setdefault(holder.key, holder)
         return list(found.values())
