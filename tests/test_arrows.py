@@ -57,7 +57,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("hooks",),
     ("report.contents", "report.refusals"),
     ("report.ending",),
-    ("report.sentence", "report.again", "report.figures"),
+    ("report.sentence", "report.again", "report.figures", "report.notes"),
     ("report.advice", "report.wording"),
     ("report.making", "report.moments", "report.search", "report.junit", "report.machine"),
     ("report.markdown", "report.terminal", "report.story"),

@@ -9,7 +9,7 @@ from tests.report_cases import INVOCATION, RUN, finding, report_of
 KEYS = [
     "headline", "status", "code", "outcome", "gate", "strict", "nothing_fired", "runs", "findings", "faults", "kinds",
     "deaths", "attempts", "dry", "withheld", "guarded", "hidden_jobs", "recovery", "jobs", "parameters",
-    "ledger_problems", "next", "run", "seed",
+    "ledger_problems", "next", "notes", "run", "seed",
     "incarnations", "injected_exits", "organic_exits", "unsupervised", "unsupervised_crashes",
     "loader_crashes", "outlived_crashes",
     "total", "handed_out", "answered", "answered_with_error", "came_back", "unheard", "still_out", "taken_by_others",
@@ -23,7 +23,7 @@ def test_the_keys_stay_what_they_are() -> None:
     assert list(parsed) == KEYS
     assert list(parsed["findings"][0]) == [
         "check", "group", "whose", "status", "text", "meaning", "is_safety", "is_gated", "judged", "known", "tasks",
-        "evidence", "warnings",
+        "evidence", "warnings", "notes",
     ]  # fmt: skip
     assert list(parsed["jobs"][0]) == [
         "job", "filling", "is_last", "tasks", "answered", "with_error", "unheard", "elsewhere", "status", "processed",

@@ -30,6 +30,7 @@ PACE_SECONDS = 5
 """Response times are kept for stretches of this length: the history grows with the length of a run, in small steps."""
 
 _FETCHED = 200
+_LAST_WALL = 2.0**35  # seconds since 1970 that every calendar knows
 _SLOW = 0.2  # seconds from which a call that a fault struck has kept its worker waiting
 _POLLS_APART = 0.5  # seconds; so the history grows with the length of a run and not with its polls
 
@@ -297,6 +298,8 @@ class History(Struck):
     def _on_note(self, event: Event, process: Process) -> None:
         process.is_bystander = True
         ago, ref = float_of(event, "ago", 0.0), (process.number, event.line)
+        if not 0.0 <= event.wall - ago < _LAST_WALL:
+            raise ValueError("it has no time")
         note = Note(event.wall - ago, event.mono - ago, process.clock, event.text("text"), ref, event.run)
         self.notes.append(note)
 

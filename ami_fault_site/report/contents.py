@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+
+from ami_fault_site.history import Place
 
 NOT_JUDGED = ("unknown", "vacuous", "not-applicable")
 """The states of a check that has come to no judgement."""
@@ -24,10 +27,30 @@ class NamedTask:
 
 
 @dataclass(frozen=True)
+class NoteRow:
+    """What the operator did, in words, at `wall` (seconds since 1970). `line` is where it stands in the ledger."""
+
+    wall: float
+    text: str
+    run: str
+    line: str
+
+    def __str__(self) -> str:
+        """Say it with its time of day, which is UTC as all names of runs are."""
+        return f"operator, {time.strftime('%H:%M:%S', time.gmtime(self.wall))} UTC: {self.text}"
+
+
+def ledger_line(place: Place) -> str:
+    """Say where a line of a ledger stands, seen from the run's folder; with several runs the run's name comes first."""
+    return f"{place.run + '/' if place.run else ''}ledger/{place.file}:{place.line}"
+
+
+@dataclass(frozen=True)
 class ToldFinding:
     """What one check says. `is_gated` is whether its failure decides the exit code, `known` why it was expected.
 
-    `evidence` are lines of ledger files under the run's folder, as file:line.
+    `evidence` are lines of ledger files under the run's folder, as file:line, `notes` what the operator did shortly
+    before one of them was written.
     """
 
     check: str
@@ -43,6 +66,7 @@ class ToldFinding:
     tasks: tuple[NamedTask, ...]
     evidence: tuple[str, ...]
     warnings: tuple[str, ...]
+    notes: tuple[NoteRow, ...] = ()
 
     @property
     def fails(self) -> bool:
@@ -235,6 +259,7 @@ class Report:
     parameters: tuple[ParameterRow, ...]
     ledger_problems: tuple[str, ...]
     next: tuple[str, ...]
+    notes: tuple[NoteRow, ...] = ()
 
     def finding(self, check: str) -> ToldFinding | None:
         """Return what a check says, None if it was not carried out."""

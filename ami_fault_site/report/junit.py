@@ -90,7 +90,8 @@ def _with_text(
     result: junitparser.Failure | junitparser.Error, finding: ToldFinding
 ) -> junitparser.Failure | junitparser.Error:
     tasks = [f"task {task}" for task in finding.tasks]
-    result.text = _xml("\n".join([f"{finding.whose}: {finding.text}", finding.meaning, *tasks, *finding.evidence]))
+    told = [f"{finding.whose}: {finding.text}", finding.meaning, *tasks, *finding.evidence, *map(str, finding.notes)]
+    result.text = _xml("\n".join(told))
     return result
 
 

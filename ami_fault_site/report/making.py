@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ami_fault_site.endings import Outcome
-from ami_fault_site.history import Place
-from ami_fault_site.report import figures
+from ami_fault_site.report import figures, notes
 from ami_fault_site.report.advice import next_lines
 from ami_fault_site.report.again import run_rows
-from ami_fault_site.report.contents import NamedTask, Report, ToldFinding
+from ami_fault_site.report.contents import NamedTask, Report, ToldFinding, ledger_line
 from ami_fault_site.report.ending import exit_code, standing
 from ami_fault_site.report.sentence import first_line
 from ami_fault_site.verdict.case import Case
@@ -60,6 +59,7 @@ def build(
         parameters=figures.parameter_rows(case),
         ledger_problems=case.facts.damage,
         next=(),
+        notes=tuple(notes.row(case, one) for one in notes.within(case, 0.0, float("inf"))),
     )
     return replace(report, headline=first_line(report), next=next_lines(report))
 
@@ -82,9 +82,5 @@ def _told(case: Case, finding: Finding, gate: Gate) -> ToldFinding:
         tasks=tuple(NamedTask(one.job, one.key[1], one.image, one.image_id, one.key[2]) for one in tasks),
         evidence=tuple(ledger_line(place) for place in finding.evidence),
         warnings=finding.warnings,
+        notes=tuple(notes.row(case, one) for one in notes.beside(case, finding)),
     )
-
-
-def ledger_line(place: Place) -> str:
-    """Say where a line of a ledger stands, seen from the run's folder; with several runs the run's name comes first."""
-    return f"{place.run + '/' if place.run else ''}ledger/{place.file}:{place.line}"

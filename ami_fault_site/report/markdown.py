@@ -59,6 +59,7 @@ def _row(finding: ToldFinding) -> tuple[str, str, str, str]:
     state = wording.state(finding)
     expected = f" (expected: {finding.known})" if state == "known" else ""
     what = [escaped(f"{finding.text}{expected}"), *(f"warning: {escaped(one)}" for one in finding.warnings)]
+    what += [escaped(str(note)) for note in finding.notes]
     return _SHORT.get(state, state), finding.whose, f"`{finding.check}`", "<br>".join(what)
 
 
@@ -91,6 +92,8 @@ def _what_happened(report: Report) -> Iterator[str]:
     for line in wording.more_of_tasks(report):
         yield escaped(line)
     yield f"queue: {escaped(', '.join(str(row) for row in report.parameters))}"
+    for note in report.notes:
+        yield escaped(str(note))
     for problem in report.ledger_problems:
         yield f"ledger: {escaped(problem)}"
     for run in report.runs:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from ami_fault_site import antenna
 from ami_fault_site.history import Lease, Task
-from ami_fault_site.report.making import ledger_line
+from ami_fault_site.report import notes
+from ami_fault_site.report.contents import ledger_line
 from ami_fault_site.report.moments import Moment, moments_of
 from ami_fault_site.verdict.case import Case
 from ami_fault_site.verdict.fates import Fate
@@ -60,9 +61,28 @@ def _in_order(case: Case, task: Task) -> list[Moment]:
         number = lease.delivery + 1
         found += moments_of(case, task, lease, before)
         before = lease if lease.is_known else before
+    found += _notes(case, found)
     if len({one.clock for one in found}) > 1 or any(one.at is None for one in found):
         return found
     return sorted(found, key=lambda one: one.at or 0.0)
+
+
+def _notes(case: Case, told: list[Moment]) -> list[Moment]:
+    """Return what the operator did while a task was on its way, or shortly before or after, by wall clock.
+
+    On another clock than the task's it stands there by wall clock too; on none if the task was seen on several.
+    """
+    base = case.history.files.wall_base
+    walls = [base(one.clock) + one.at for one in told if one.clock >= 0 and one.at is not None]
+    if not walls:
+        return []
+    reach = notes.matters_for(case)
+    clocks = {one.clock for one in told}
+    clock = clocks.pop() if len(clocks) == 1 else -1
+    return [
+        Moment(clock, None if clock < 0 else one.wall - base(clock), str(notes.row(case, one)), one.ref)
+        for one in notes.within(case, min(walls) - reach, max(walls) + reach)
+    ]
 
 
 def _unseen(delivery: int) -> Moment:

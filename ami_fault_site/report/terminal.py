@@ -70,7 +70,7 @@ def _finding(finding: ToldFinding) -> Iterator[Text]:
         yield _told("warning", "yellow", finding.whose, f"{finding.check}: {warning}")
     if status != "pass":
         tasks = wording.first_tasks(finding.tasks, _FIRST_TASKS)
-        for line in ([tasks] if tasks else []) + list(finding.evidence[:_FIRST_LINES]):
+        for line in [*([tasks] if tasks else []), *finding.evidence[:_FIRST_LINES], *map(str, finding.notes)]:
             yield Text(" " * (_STATUS + _OWNER)).append(_shown(line), "dim")
 
 
@@ -95,6 +95,8 @@ def _what_happened(report: Report) -> Iterator[Text]:
     for row in report.jobs:
         yield _labelled(f"job {row.job}", f"ours {wording.ours(row)}; service {wording.theirs(row)}")
     yield _labelled("queue", ", ".join(str(row) for row in report.parameters))
+    for number, note in enumerate(report.notes):
+        yield _labelled("" if number else "notes", str(note))
     for problem in report.ledger_problems[:_FIRST_PROBLEMS]:
         yield _labelled("ledger", problem)
     if len(report.ledger_problems) > _FIRST_PROBLEMS:
