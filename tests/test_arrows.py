@@ -61,15 +61,22 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report.advice", "report.wording"),
     ("report.making", "report.moments", "report.search", "report.junit", "report.machine"),
     ("report.markdown", "report.terminal", "report.story"),
+    ("report.page.timescale", "report.page.concerns", "report.page.histogram", "report.page.chances"),
+    ("report.page.lanes", "report.page.matrix", "report.page.throughput", "report.page.stories"),
+    ("report.page.spans", "report.page.marks", "report.page.settings_shown"),
+    ("report.page.drawing",),
+    ("report.page.rendering",),
+    ("report.page",),
     ("report",),
     ("doctor.inside", "doctor.terms", "bundle"),
     ("doctor.probe", "doctor.place"),
     ("doctor.hooked", "doctor.command"),
     ("doctor",),  # looks at the hooks
     ("startup", "cli.speaking"),
+    ("cli.pages",),
     ("cli.sandboxing", "cli.verdicts", "cli.looking", "cli.trying"),
     ("cli.options",),
-    ("cli.running", "cli.judging", "cli.noting"),
+    ("cli.running", "cli.reporting", "cli.judging", "cli.noting"),
     ("cli",),
     ("__main__", "site.sitecustomize"),  # doorways of the two roots
 )  # fmt: skip

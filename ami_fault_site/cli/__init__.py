@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import ami_fault_site
-from ami_fault_site.cli import judging, looking, noting, running, sandboxing, trying  # noqa: F401  they add their commands
+from ami_fault_site.cli import judging, looking, noting, reporting, running, sandboxing, trying  # noqa: F401  they add their commands
 from ami_fault_site.cli.speaking import INTERRUPTED, SETTINGS_WRONG, USAGE, RefusedError, app, refuse
 from ami_fault_site.load import LoadError
 from ami_fault_site.report import ReportError

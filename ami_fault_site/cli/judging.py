@@ -27,8 +27,8 @@ def check(
     gate: verdicts.GateOption = Gate.ALL,
     known: verdicts.KnownOption = None,
     strict: verdicts.StrictOption = False,
-    ack_wait: Annotated[float | None, typer.Option(min=0.001, help="What the service is set to, in seconds.")] = None,
-    max_deliver: Annotated[int | None, typer.Option(min=1, help="What the service is set to.")] = None,
+    ack_wait: verdicts.AckWaitOption = None,
+    max_deliver: verdicts.MaxDeliverOption = None,
     baseline: verdicts.BaselineOption = "",
     wait: Annotated[
         str, typer.Option(metavar="TIME", help="Ask the service until every job has ended, so long at most: 30m.")
@@ -37,9 +37,7 @@ def check(
     junit: verdicts.JunitOption = None,
     markdown: verdicts.MarkdownOption = None,
     verbose: verdicts.VerboseOption = False,
-    same_service: Annotated[
-        bool, typer.Option("--same-service", help="The runs tested one service, under several addresses.")
-    ] = False,
+    same_service: verdicts.SameServiceOption = False,
 ) -> None:
     """Judge what is written in one or many run folders, again and offline."""
     verdicts.require_finite("--ack-wait", ack_wait)
@@ -89,8 +87,8 @@ def explain(
     words: Annotated[
         list[str], typer.Argument(metavar="[RUN] TASK", help="TASK: job/sequence, sequence, image id or file name.")
     ],
-    ack_wait: Annotated[float | None, typer.Option(min=0.001, help="What the service is set to, in seconds.")] = None,
-    max_deliver: Annotated[int | None, typer.Option(min=1, help="What the service is set to.")] = None,
+    ack_wait: verdicts.AckWaitOption = None,
+    max_deliver: verdicts.MaxDeliverOption = None,
 ) -> None:
     """Tell one task's whole story in order: handed out, struck, came back, answered, counted."""
     *run, wanted = words

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from ami_fault_site import report, runfolder, runs
+from ami_fault_site.cli import pages
 from ami_fault_site.cli.speaking import RefusedError, say
 from ami_fault_site.endings import Outcome
 from ami_fault_site.history import History
@@ -32,6 +33,11 @@ MarkdownOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write the report as Markdown, for the summary of a CI job.")
 ]
 BaselineOption = Annotated[str, typer.Option(metavar="RUN", help="A run without faults to compare answer times with.")]
+AckWaitOption = Annotated[float | None, typer.Option(min=0.001, help="What the service is set to, in seconds.")]
+MaxDeliverOption = Annotated[int | None, typer.Option(min=1, help="What the service is set to.")]
+SameServiceOption = Annotated[
+    bool, typer.Option("--same-service", help="The runs tested one service, under several addresses.")
+]
 VerboseOption = Annotated[bool, typer.Option("--verbose", help="List the checks that pass, too.")]
 
 
@@ -131,6 +137,8 @@ def deliver(paths: Sequence[Path], asked: Asked, outcome: Outcome | None = None)
         _write(asked.markdown, report.to_markdown(made), "--markdown")
     if asked.junit is not None:
         _write(asked.junit, report.junit(made), "--junit")
+    if outcome is not None:
+        pages.keep(paths[0], case, made)
     return made.code
 
 

@@ -66,6 +66,8 @@ class History(Struck):
 
     def _on_armed(self, event: Event, _process: Process) -> None:
         self.life(event.incarnation, event.run).armed = True
+        told = (event.text("program"), f"Python {event.text('python')}", f"ami-fault-site {event.text('version')}")
+        self.versions.add(", ".join(part for part in told if part))
 
     def _on_refused(self, event: Event, _process: Process) -> None:
         self.life(event.incarnation, event.run).refused = True

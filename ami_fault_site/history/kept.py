@@ -78,6 +78,7 @@ class Kept:
     invocations: dict[str, str] = field(default_factory=dict)
     unwitnessed: dict[int, str] = field(default_factory=dict)  # why the service could not be asked about a job
     notes: list[Note] = field(default_factory=list)  # in no order
+    versions: set[str] = field(default_factory=set)  # program, Python and this package, of every process that armed
     refused_host: str = ""
     last_traffic: float = 0.0  # monotonic seconds of the last lease or answer on this host
     _pending: dict[tuple[int, int], Pending] = field(default_factory=dict)

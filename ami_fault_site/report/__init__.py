@@ -1,4 +1,4 @@
-"""Say how a run went, around the verdict: terminal, JSON, Markdown, JUnit, and one task's whole story."""
+"""Say how a run went, around the verdict: terminal, JSON, Markdown, JUnit, HTML, and one task's whole story."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ami_fault_site.report.junit import junit
 from ami_fault_site.report.machine import as_json
 from ami_fault_site.report.making import build
 from ami_fault_site.report.markdown import to_markdown
+from ami_fault_site.report.page import to_html
 from ami_fault_site.report.refusals import MissingLibraryError, NoSuchTaskError, ReportError
 from ami_fault_site.report.search import find
 from ami_fault_site.report.story import tell
@@ -25,6 +26,7 @@ __all__ = [
     "find",
     "junit",
     "tell",
+    "to_html",
     "to_markdown",
     "to_terminal",
 ]

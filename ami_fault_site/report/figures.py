@@ -146,8 +146,8 @@ def task_figures(case: Case) -> TaskFigures:
     )
 
 
-def recovery(case: Case) -> Recovery:
-    """Measure how long tasks without an accepted answer took to come back, where one clock saw both receipts.
+def seconds_to_come_back(case: Case) -> list[float]:
+    """Return how long tasks without an accepted answer took to come back, where one clock saw both receipts.
 
     When in between the service gave an answer up is on no clock of ours.
     """
@@ -163,6 +163,12 @@ def recovery(case: Case) -> Recovery:
                 continue
             if case.ends.clock(lease) == case.ends.clock(after):
                 seconds.append(after.received - lease.received)
+    return seconds
+
+
+def recovery(case: Case) -> Recovery:
+    """Measure how long tasks took to come back."""
+    seconds = seconds_to_come_back(case)
     if not seconds:
         return Recovery(0, None, None)
     return Recovery(len(seconds), median(seconds), max(seconds))

@@ -101,7 +101,7 @@ def holder_name(case: Case, lease: Lease) -> str:
 
 
 def _faults(case: Case, task: Task, lease: Lease) -> Iterator[Moment]:
-    for one in case.history.injections:
+    for one in case.about(task):
         text = ""
         if one.effect in _IMAGE_FAULTS and _is_of_image(task, lease, one):
             text = f"{_IMAGE_FAULTS[one.effect]} ({one.kind})"
@@ -183,11 +183,8 @@ def _that_struck(case: Case, task: Task, post: Post) -> Injection | None:
     last = post.heard_ref[1] if post.heard_ref is not None else post.ref[1]
     found = [
         one
-        for one in case.history.injections
-        if one.process == post.process
-        and one.site == Site.RESULT.value
-        and one.job in (None, task.job)
-        and post.ref[1] < one.ref[1] < last
+        for one in case.struck_in(post.process)
+        if one.site == Site.RESULT.value and one.job in (None, task.job) and post.ref[1] < one.ref[1] < last
     ]
     if len(found) > 1:  # posts of several threads; each fault is keyed on the smallest task of its post
         least = min(other.key[1] for other in case.tasks() for lease in other.leases if post in lease.posts)

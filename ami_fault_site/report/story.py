@@ -31,8 +31,13 @@ _MEANINGS = {
     Fate.UNEXPECTED: "not one of the job's tasks",
     Fate.PENDING: "it cannot be told what became of it",
 }
-_SOMEBODYS = {Fate.FAILED_TRANSIENT, Fate.CONFLICT, Fate.EXHAUSTED, Fate.LOST, Fate.STUCK, Fate.UNRECORDED}
-_SOMEBODYS |= {Fate.NEVER_DELIVERED, Fate.UNEXPECTED}
+SOMEBODYS = frozenset(
+    {
+        Fate.FAILED_TRANSIENT, Fate.CONFLICT, Fate.EXHAUSTED, Fate.LOST, Fate.STUCK, Fate.UNRECORDED,
+        Fate.NEVER_DELIVERED, Fate.UNEXPECTED,
+    }
+)  # fmt: skip
+"""The fates that are a failure, which is somebody's doing."""
 
 
 def tell(case: Case, task: Task) -> list[str]:
@@ -153,7 +158,7 @@ def _deliveries(task: Task, reply_subjects: frozenset[str]) -> set[int]:
 def _judged(case: Case, task: Task) -> str:
     """Say what became of a task, whose doing that is where it is a failure, and what is worth saying besides."""
     fated = case.fates.of(task)
-    whose = f" ({fated.whose.value})" if fated.fate in _SOMEBODYS else ""
+    whose = f" ({fated.whose.value})" if fated.fate in SOMEBODYS else ""
     cause = f": {fated.cause}" if fated.cause else ""
     marks = f"; also {', '.join(sorted(mark.value for mark in fated.marks))}" if fated.marks else ""
     return f"{fated.fate.value}{whose}: {_MEANINGS[fated.fate]}{cause}{marks}"

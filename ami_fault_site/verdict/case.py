@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from functools import cached_property
 
 from ami_fault_site.faults import API_SITES, Effect, Layer, Site
-from ami_fault_site.history import History, Injection, Lease, Place, Ref, Task
+from ami_fault_site.history import History, Injection, Lease, Place, Ref, Task, TaskKey
 from ami_fault_site.settings import Settings
 from ami_fault_site.verdict.ends import End, Ends, How
 from ami_fault_site.verdict.facts import Facts
@@ -60,6 +61,28 @@ class Case:
     def wall(self, process: int, mono: float) -> float:
         """Return a process's monotonic time as seconds since 1970 by its own host's clock."""
         return self.history.files.wall_base(self.history.processes[process].clock) + mono
+
+    def about(self, task: Task) -> list[Injection]:
+        """Return the injections that name a task or its image, in the order in which they were read."""
+        by_task, by_image, _ = self._index
+        numbers = {*by_task.get(task.key, ()), *by_image.get(task.image_id, ())}
+        return [self.history.injections[number] for number in sorted(numbers)]
+
+    def struck_in(self, process: int) -> list[Injection]:
+        """Return the injections in one process, in the order in which they were read."""
+        return [self.history.injections[number] for number in self._index[2].get(process, ())]
+
+    @cached_property
+    def _index(self) -> tuple[dict[TaskKey, list[int]], dict[str, list[int]], dict[int, list[int]]]:
+        by_task: dict[TaskKey, list[int]] = {}
+        by_image: dict[str, list[int]] = {}
+        by_process: dict[int, list[int]] = {}
+        for number, one in enumerate(self.history.injections):
+            for key in {key for key, _ in one.tasks}:
+                by_task.setdefault(key, []).append(number)
+            by_image.setdefault(one.image or one.subject, []).append(number)
+            by_process.setdefault(one.process, []).append(number)
+        return by_task, by_image, by_process
 
     # --- tasks and leases
 
