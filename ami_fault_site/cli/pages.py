@@ -15,7 +15,7 @@ PAGE = "report.html"
 
 
 def write(path: Path, case: Case, made: report.Report, compared: Mapping[str, Case] | None = None) -> None:
-    """Write a page beside its place, then put it there; raises OSError, or MissingLibraryError without its libraries."""
+    """Write a page beside its place, then put it there; raises OSError, and MissingLibraryError without libraries."""
     content = report.to_html(case, made, compared)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -40,7 +40,9 @@ def seconds(option: str, text: str) -> float:
 
 
 def say(text: str) -> None:
-    """Talk to the operator: a line on stderr, without secrets."""
+    """Talk to the operator: a line on stderr, without secrets; nowhere if that is closed."""
+    if sys.stderr is None:  # `print` would take stdout instead
+        return
     print(f"ami-fault: {redact(text, (os.environ.get(target.TOKEN, ''),))}", file=sys.stderr)  # noqa: T201
 
 

@@ -124,6 +124,8 @@ def deliver(paths: Sequence[Path], asked: Asked, outcome: Outcome | None = None)
         case = case_of(paths, asked)
         verdict = judge(case, asked.known)
         made = report.build(case, verdict, paths, gate=asked.gate, strict=asked.strict, outcome=outcome)
+    if outcome is not None:
+        pages.keep(paths[0], case, made)
     try:
         if asked.as_json:
             print(report.as_json(made), flush=True)  # noqa: T201  the result
@@ -137,8 +139,6 @@ def deliver(paths: Sequence[Path], asked: Asked, outcome: Outcome | None = None)
         _write(asked.markdown, report.to_markdown(made), "--markdown")
     if asked.junit is not None:
         _write(asked.junit, report.junit(made), "--junit")
-    if outcome is not None:
-        pages.keep(paths[0], case, made)
     return made.code
 
 
