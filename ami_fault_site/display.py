@@ -1,4 +1,4 @@
-"""Show a run as it goes: a live line when stderr is a terminal, plain lines when it is not."""
+"""Show a run as it goes: a panel below the worker's lines on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,43 +11,65 @@ from rich.live import Live
 from rich.text import Text
 
 from ami_fault_site.history import History
+from ami_fault_site.panel import panel
+from ami_fault_site.progress import in_one_line, standing
 from ami_fault_site.redaction import redact
 
 _LONGEST = 20_000  # bytes of a line that has not ended
 _EVERY = 15.0  # seconds between plain progress lines
+_REDRAWN = 0.5  # seconds between two states of the panel: all tasks are looked through for one
 
 
-def progress_text(history: History, waiting_for: str) -> str:
-    """Say in one line how far the run is."""
-    lives = max((number for _, number in history.lives), default=0)
-    faults = sum(history.injected.values())
-    handed_out = sum(1 for task in history.tasks.values() if task.handed_out)
-    answered = sum(1 for task in history.tasks.values() if task.is_answered)
-    return (
-        f"incarnation {lives}, {faults} faults, {handed_out} tasks handed out, {answered} answered; "
-        f"waiting for {waiting_for}"
-    )
+class Lines:
+    """Cuts what several workers write into whole lines, each with its worker's number before it."""
+
+    def __init__(self) -> None:
+        self._rests: dict[int, bytes] = {}
+
+    def of(self, chunk: bytes, worker: int) -> list[bytes]:
+        """Return the lines that are whole by now, without their ends. A worker alone has no number, 0."""
+        *lines, rest = (self._rests.get(worker, b"") + chunk).split(b"\n")
+        self._rests[worker] = _last_state(rest)[-_LONGEST:]
+        return [_marked(_last_state(line.removesuffix(b"\r")), worker) for line in lines]
+
+    def rest(self) -> list[bytes]:
+        """Return the lines that never ended."""
+        return [_marked(rest, worker) for worker, rest in sorted(self._rests.items()) if rest]
+
+
+def _last_state(line: bytes) -> bytes:
+    """Return what is left of a line that a progress bar has redrawn with carriage returns."""
+    return line.rpartition(b"\r")[2]
+
+
+def _marked(line: bytes, worker: int) -> bytes:
+    return b"%d| %b" % (worker, line) if worker else line
 
 
 class PlainDisplay:
-    """Lines on stderr, for logs. Writes the worker's bytes as they come."""
+    """Lines on stderr, for logs. A single worker's bytes are written as they come."""
+
+    def __init__(self) -> None:
+        self._lines = Lines()
+        self._said: float | None = None
 
     def line(self, text: str) -> None:
         """Say something worth a line."""
         _put(f"ami-fault: {redact(text)}\n".encode(errors="replace"))
 
-    def output(self, chunk: bytes) -> None:
-        """Pass on what the worker wrote."""
+    def output(self, chunk: bytes, worker: int = 0) -> None:
+        """Pass on what a worker wrote."""
+        if worker:
+            chunk = b"".join(line + b"\n" for line in self._lines.of(chunk, worker))
         _put(chunk)
 
     def progress(self, history: History, waiting_for: str) -> None:
         """Say how far it is, once in a while."""
         now = time.monotonic()
-        if now - getattr(self, "_said", now - _EVERY / 2) >= _EVERY:
+        self._said = now - _EVERY / 2 if self._said is None else self._said
+        if now - self._said >= _EVERY:
             self._said = now
-            self.line(progress_text(history, waiting_for))
-        elif not hasattr(self, "_said"):
-            self._said = now
+            self.line(f"{in_one_line(standing(history, time.time()))}; waiting for {waiting_for}")
 
     def __enter__(self) -> PlainDisplay:
         """Nothing to prepare."""
@@ -56,44 +78,48 @@ class PlainDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to clean up."""
+        """Write what was left without an end."""
+        _put(b"".join(line + b"\n" for line in self._lines.rest()))
 
 
 class LiveDisplay:
-    """One line at the bottom of the terminal, the worker's lines above it."""
+    """A panel at the bottom of the terminal, the worker's lines above it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(Text(""), console=console, refresh_per_second=4, transient=True)
-        self._rest = b""
+        self._lines = Lines()
+        self._drawn = 0.0
 
     def line(self, text: str) -> None:
         """Say something worth a line."""
         self._console.print(Text(f"ami-fault: {redact(text)}", style="bold"))
 
-    def output(self, chunk: bytes) -> None:
-        """Pass on what the worker wrote, line by line."""
-        # A progress bar redraws one line with \r; only its last state is worth a line.
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        self._rest = self._rest.rpartition(b"\r")[2][-_LONGEST:]
-        for line in lines:
-            self._console.print(Text.from_ansi(line.decode(errors="replace")), soft_wrap=True)
+    def output(self, chunk: bytes, worker: int = 0) -> None:
+        """Pass on what a worker wrote, line by line."""
+        self._print(self._lines.of(chunk, worker))
 
     def progress(self, history: History, waiting_for: str) -> None:
         """Show how far it is."""
-        self._live.update(Text(progress_text(history, waiting_for), style="cyan", overflow="ellipsis", no_wrap=True))
+        now = time.monotonic()
+        if now - self._drawn >= _REDRAWN:
+            self._drawn = now
+            self._live.update(panel(standing(history, time.time()), waiting_for))
+
+    def _print(self, lines: list[bytes]) -> None:
+        for line in lines:
+            self._console.print(Text.from_ansi(line.decode(errors="replace")), soft_wrap=True)
 
     def __enter__(self) -> LiveDisplay:
-        """Show the line."""
+        """Show the panel."""
         self._live.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take the line away again."""
-        if self._rest:
-            self.output(b"\n")
+        """Take the panel away again."""
+        self._print(self._lines.rest())
         self._live.__exit__(kind, error, trace)
 
 

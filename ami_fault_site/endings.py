@@ -52,7 +52,8 @@ class Outcome(Enum):
 class Options:
     """How to supervise; durations in seconds.
 
-    `timeout` None is no limit, `idle_after` None is twice ack_wait, and `ack_wait` None is not known.
+    `timeout` None is no limit, `idle_after` None is twice ack_wait, and `ack_wait` None is not known. `workers` run
+    side by side; each may be started again `max_restarts` times.
     """
 
     until: Until = Until.DRAINED
@@ -61,6 +62,7 @@ class Options:
     idle_after: float | None = None
     timeout: float | None = None
     ack_wait: float | None = None
+    workers: int = 1
 
 
 def decide_restart(kind: ExitKind, code: int, armed: bool, restarts: int, options: Options) -> Outcome | None:

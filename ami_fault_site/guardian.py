@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from types import TracebackType
 
-# Each line names the process group that must not outlive us, an empty one that there is none just now. SIGKILL of the
+# Each line names the process groups that must not outlive us, an empty one that there are none just now. SIGKILL of the
 # supervisor closes the pipe as every other end does.
 _SCRIPT = """
 trap '' INT TERM HUP
-group=
-while read -r line; do group=$line; done
-[ -n "$group" ] || exit 0
-kill -TERM "-$group" 2>/dev/null && sleep 5
-kill -KILL "-$group" 2>/dev/null
+groups=
+while read -r line; do groups=$line; done
+left=
+for group in $groups; do kill -TERM "-$group" 2>/dev/null && left="$left $group"; done
+[ -n "$left" ] || exit 0
+sleep 5
+for group in $left; do kill -KILL "-$group" 2>/dev/null; done
 """
 
 
 class Guardian:
-    """Watches over one process group at a time, from a session of its own."""
+    """Watches over process groups, from a session of its own."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -29,12 +32,12 @@ class Guardian:
             start_new_session=True,
         )
 
-    def watch(self, group: int | None) -> None:
-        """Name the group that must end with us, None if there is none."""
+    def watch(self, groups: Sequence[int]) -> None:
+        """Name the groups that must end with us."""
         if self._process.stdin is None:
             return
         try:
-            self._process.stdin.write(b"\n" if group is None else b"%d\n" % group)
+            self._process.stdin.write(b" ".join(b"%d" % group for group in groups) + b"\n")
             self._process.stdin.flush()
         except OSError:  # somebody has killed it: then nobody guards
             return
@@ -46,6 +49,6 @@ class Guardian:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave, after the group has been ended in order."""
-        self.watch(None)
+        """Leave, after the groups have been ended in order."""
+        self.watch(())
         self._process.communicate()

@@ -67,15 +67,7 @@ class Incarnation:
 
     def end_group(self, steps: Sequence[tuple[int, float]]) -> None:
         """Send each signal in turn and wait so many seconds for the group to be gone; the last should be SIGKILL."""
-        for number, patience in steps:
-            if not self.signal_group(number):
-                break
-            deadline = time.monotonic() + patience
-            while time.monotonic() < deadline and self._is_alive():
-                time.sleep(_STEP)
-            if not self._is_alive():
-                break
-        self.process.wait()
+        end_groups([self], steps)
 
     def finish(self) -> list[str]:
         """Keep the tail of the output in its file and return its last ten lines."""
@@ -84,7 +76,8 @@ class Incarnation:
         self._output.write_text("".join(line + "\n" for line in lines), errors="replace")
         return [line for line in lines if line.strip()][-10:]
 
-    def _is_alive(self) -> bool:
+    def is_alive(self) -> bool:
+        """Say whether anyone is left in the group."""
         self.process.poll()
         self._reap_orphans()
         return self.signal_group(0)
@@ -121,6 +114,18 @@ class Incarnation:
 
     def _keep(self, lines: Sequence[bytes]) -> None:
         self.tail.extend(redact(line.decode(errors="replace").rstrip("\r"), self._secrets) for line in lines)
+
+
+def end_groups(lives: Sequence[Incarnation], steps: Sequence[tuple[int, float]]) -> None:
+    """Send each signal in turn to every group, and wait so many seconds for all of them to be gone."""
+    left = list(lives)
+    for number, patience in steps:
+        left = [life for life in left if life.signal_group(number)]
+        deadline = time.monotonic() + patience
+        while (left := [life for life in left if life.is_alive()]) and time.monotonic() < deadline:
+            time.sleep(_STEP)
+    for life in lives:
+        life.process.wait()
 
 
 def _nobody(_chunk: bytes) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -123,6 +124,24 @@ class RunFolder:
             return int((self._shared / MAX_DELIVER).read_bytes())
         except (FileNotFoundError, ValueError):
             return None
+
+    def take_charge(self) -> str:
+        """Become the one supervisor of this run, as long as this process lives; return "" or who is it already.
+
+        Raises OSError if the folder cannot be written.
+        """
+        with self._lock:
+            # Never closed: whoever closes a file gives up all locks that its process has on it.
+            descriptor = os.open(self._shared / "supervisor", os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                named = os.read(descriptor, 400).decode(errors="replace").strip()
+                os.close(descriptor)
+                return named or "another process"
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+            return ""
 
     def mark_incomplete(self) -> None:
         """Leave a sign, as far as that still works, that some process could not book everything."""

@@ -1,39 +1,31 @@
-"""Run the worker, restart it, book its exits, keep its last words: until the job has ended."""
+"""Run the workers, start them again, watch over them: until the job has ended."""
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import FrameType
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from ami_fault_site.berth import IDLE_UNKNOWN, Berth, Starting
+from ami_fault_site.books import Books
 from ami_fault_site.connections import endpoints, talks_to
-from ami_fault_site.endings import PLAINLY, ExitKind, Options, Outcome, Until, decide_restart, exit_text, kind_of
-from ami_fault_site.faults import SETTINGS_EXIT_CODE
+from ami_fault_site.endings import Options, Outcome, Until
 from ami_fault_site.guardian import Guardian
 from ami_fault_site.history import History
-from ami_fault_site.incarnation import END_FOR_OPERATOR, END_ORPHANS, END_WORKER, Incarnation
-from ami_fault_site.ledger import Ledger, Reader, incarnation_of
+from ami_fault_site.incarnation import END_FOR_OPERATOR, END_ORPHANS, END_WORKER, end_groups
 from ami_fault_site.runfolder import TREE, RunFolder
 from ami_fault_site.service import JobWatch
 from ami_fault_site.target import Target
 
 TICK = 0.1
 _UNARMED_TICK = 0.02  # a call without the hook may be over soon
-IDLE_UNKNOWN = 330.0
-"""Seconds without a lease or an answer after which a run is idle if ack_wait is not known: the longest ack_wait seen
-in use (300 s) and the time to hand out again."""
-_BEYOND_ACK_WAIT = 2.0  # s that a worker may hang once what it holds is handed out again
-_SEALED_AT_ONCE = 200  # files in one event
 _FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class CannotStartError(Exception):
-    """The command is not there, or cannot be executed."""
+_AT_ONCE = ((signal.SIGKILL, 5.0),)
 
 
 class Display(Protocol):
@@ -42,15 +34,15 @@ class Display(Protocol):
     def line(self, text: str) -> None:
         """Say something worth a line."""
 
-    def output(self, chunk: bytes) -> None:
-        """Pass on what the worker wrote."""
+    def output(self, chunk: bytes, worker: int = 0) -> None:
+        """Pass on what a worker wrote; `worker` is its number where there are several."""
 
     def progress(self, history: History, waiting_for: str) -> None:
         """Show how far it is."""
 
 
 class Supervisor:
-    """One run from the worker's first start to its last exit."""
+    """One run from the workers' first start to their last exit."""
 
     def __init__(
         self,
@@ -64,10 +56,7 @@ class Supervisor:
         service_is_gone: Callable[[], bool] = lambda: False,
         invocation: str = "",
     ) -> None:
-        self.history = History()
-        self.reader = Reader(run.ledger)
-        self._command = command
-        self._environ = dict(environ)
+        self.books = Books(run, display.line)
         self._run = run
         self._target = target
         self._watch = watch
@@ -75,17 +64,20 @@ class Supervisor:
         self._display = display
         self._service_is_gone = service_is_gone
         self._invocation = invocation
-        self._said: dict[int, tuple[object, ...]] = {}
-        self._ledger = Ledger(run.ledger, 0)
         self._told: dict[int, str] = {}
         self._stop_signal = 0
         self._max_deliver_known = False
-        self._hangs_since: float | None = None
-        self._has_ended_hung = False
         parts = urlsplit(target.base_url)
         self._endpoints = endpoints(target.hostname, parts.port or (443 if parts.scheme == "https" else 80))
-        self._current: Incarnation | None = None
+        starting = Starting(command, dict(environ), run.output, (target.token,))
+        self._berths = [self._berth(number, starting) for number in range(1, options.workers + 1)]
+        self._incarnations = 0
         self._began = time.monotonic()
+
+    @property
+    def history(self) -> History:
+        """What has been read of the run so far."""
+        return self.books.history
 
     def run(self) -> Outcome:
         """Supervise until the end. Raises CannotStartError if the command cannot be started at all."""
@@ -93,26 +85,25 @@ class Supervisor:
         stopping = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
         handlers = {number: signal.signal(number, self._on_stop) for number in stopping}
         handlers.update({number: signal.signal(number, self._on_forward) for number in _FORWARDED})
-        self._book("began", invocation=self._invocation)
+        self.books.write("began", invocation=self._invocation)
         try:
             self._watch.start()
             with Guardian() as guardian:
-                return self._lives(guardian)
+                outcome = self._tend(guardian)
+                return self._end(outcome, guardian)
         finally:
-            if self._current is not None:
-                self._current.end_group(((signal.SIGKILL, 5.0),))
+            end_groups([berth.life for berth in self._berths if berth.life is not None], _AT_ONCE)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-            self._read_ledger()
+            self.books.read()
 
     def conclude(self, outcome: Outcome) -> None:
         """Book how the run ended, what the service said last of each job, and of which it could not be asked."""
-        self._book_seen()
+        self.books.write_seen(self._watch.seen())
         for job, reason in sorted(self._watch.trouble().items()):
-            self._book("unwitnessed", job=job, why=reason if self._target.token else "no token")
-        self._book("outcome", outcome=outcome.value)
-        self._ledger.end()
-        self._read_ledger()
+            self.books.write("unwitnessed", job=job, why=reason if self._target.token else "no token")
+        self.books.write("outcome", outcome=outcome.value)
+        self.books.close()
 
     def waiting_for(self) -> str:
         """Say in words what the run waits for."""
@@ -124,79 +115,92 @@ class Supervisor:
             return "a first task"
         return "the end of " + ", ".join(f"job {job} ({self._status(job)})" for job in sorted(self.history.jobs))
 
-    def _lives(self, guardian: Guardian) -> Outcome:
-        number = 0
+    # --- the workers
+
+    def _berth(self, number: int, starting: Starting) -> Berth:
+        if self._options.workers == 1:
+            return Berth(number, starting, self._options, self.books, self._display.line, self._display.output)
+        tell = partial(self._tell_of, number)
+        echo = partial(self._display.output, worker=number)
+        return Berth(number, starting, self._options, self.books, tell, echo)
+
+    def _tell_of(self, worker: int, text: str) -> None:
+        self._display.line(f"worker {worker}: {text}")
+
+    def _tend(self, guardian: Guardian) -> Outcome:
+        """Start each worker when it is due, watch over it, and see how it ends, until the run is over."""
         while True:
-            number += 1
-            outcome = self._live(number, guardian)
+            for berth in self._berths:
+                if berth.life is None and berth.resumes is not None and time.monotonic() >= berth.resumes:
+                    self._incarnations += 1
+                    berth.start(self._incarnations)
+                    self._guard(guardian)
+            outcome = self._unless_unarmed(self._look())
+            if outcome is None:
+                outcome = self._see_ends(guardian)
+            if outcome is None and self._speaks_unarmed():
+                outcome = Outcome.NOT_ARMED
             if outcome is not None:
                 return outcome
-            self._display.line(f"starting again in {self._options.restart_delay:g} s")
-            outcome = self._pause(self._options.restart_delay)
-            if outcome is not None:
+
+    def _see_ends(self, guardian: Guardian) -> Outcome | None:
+        """Look which workers have ended by themselves; say how the run ends with that, None if it goes on."""
+        for berth in self._berths:
+            berth.end_if_hung(self._ack_wait())
+            if berth.life is None or berth.life.poll() is None:
+                continue
+            berth.life.end_group(END_ORPHANS)
+            outcome = berth.close(None)
+            self._guard(guardian)
+            if outcome not in (None, Outcome.EXITED, Outcome.RESTARTS_EXHAUSTED):
                 return outcome
+        ends = [berth.outcome for berth in self._berths]
+        if None in ends:
+            return None
+        return Outcome.RESTARTS_EXHAUSTED if Outcome.RESTARTS_EXHAUSTED in ends else Outcome.EXITED
 
-    def _live(self, number: int, guardian: Guardian) -> Outcome | None:
-        environ = {**self._environ, "AMI_TEST_INCARNATION": str(number)}
-        environ.setdefault("PYTHONUNBUFFERED", "1")  # or the last words of a crash stay in its buffer
-        output = self._run.output / f"{number:04d}.log"
-        secrets = (self._target.token,)
-        try:
-            self._current = life = Incarnation(self._command, environ, output, secrets, self._display.output)
-        except OSError as error:
-            raise CannotStartError(f"{self._command[0]!r} cannot be started: {error.strerror}") from error
-        guardian.watch(life.group)
-        self._book("spawn", incarnation=number, child=life.process.pid)
-        self._display.line(f"incarnation {number} started (process {life.process.pid})")
-        outcome = self._watch_over(life, number)
-        if outcome not in (None, Outcome.INTERRUPTED) and not any(map(self._armed_now, range(1, number + 1))):
-            outcome = Outcome.NOT_ARMED  # whatever else ended it: this run tested nothing
-        life.end_group(self._ending(outcome))
-        guardian.watch(None)
-        self._current = None
-        return self._book_exit(life, number, outcome)
+    def _end(self, outcome: Outcome, guardian: Guardian) -> Outcome:
+        """End all workers that still run, each in order and all at once."""
+        steps = END_FOR_OPERATOR if outcome is Outcome.INTERRUPTED else END_WORKER
+        left = [berth for berth in self._berths if berth.life is not None]
+        end_groups([berth.life for berth in left if berth.life is not None], steps)
+        for berth in left:
+            berth.close(outcome)
+        self._guard(guardian)
+        return outcome
 
-    def _watch_over(self, life: Incarnation, number: int) -> Outcome | None:
-        """Wait until the worker has ended by itself (None) or must end."""
-        while life.poll() is None:
-            outcome = self._look()
-            if outcome is not None:
-                return outcome
-            if self._speaks_unarmed(life, number):
-                return Outcome.NOT_ARMED
-            self._end_if_hung(life, number)
-        return None
+    def _unless_unarmed(self, outcome: Outcome | None) -> Outcome | None:
+        """Say that a run has tested nothing, whatever else ended it, if none of its workers has ever armed."""
+        if outcome in (None, Outcome.INTERRUPTED) or all(berth.life is None for berth in self._berths):
+            return outcome
+        armed = any(self.books.is_armed(number) for number in range(1, self._incarnations + 1))
+        return outcome if armed else Outcome.NOT_ARMED
 
-    def _end_if_hung(self, life: Incarnation, number: int) -> None:
-        """End a worker that one of our faults keeps waiting for ever, as a watchdog would, once its tasks are back."""
-        if not self.history.life(number).hung or not any(map(is_there, self._hung(number))):
-            self._hangs_since = None  # or somebody else has ended what hung
-            return
-        now, patience = time.monotonic(), _BEYOND_ACK_WAIT + (self._ack_wait() or IDLE_UNKNOWN)
-        if self._hangs_since is None:
-            self._hangs_since = now
-            self._display.line(f"incarnation {number} hangs by an injected fault; it is ended after {patience:g} s")
-        elif now - self._hangs_since >= patience:
-            self._has_ended_hung = True
-            life.end_group(((signal.SIGKILL, 5.0),))
+    def _guard(self, guardian: Guardian) -> None:
+        guardian.watch([berth.life.group for berth in self._berths if berth.life is not None])
 
-    def _hung(self, number: int) -> list[int]:
-        """Return the processes of an incarnation that one of our faults keeps waiting for ever."""
-        return [one.pid for one in self.history.processes if one.incarnation == number and one.hung is not None]
+    def _speaks_unarmed(self) -> bool:
+        """Wait for a tick, and say whether a worker has spoken to the service without the hook."""
+        due = [berth.resumes for berth in self._berths if berth.resumes is not None]
+        deadline = min([time.monotonic() + TICK, *due])
+        while (now := time.monotonic()) < deadline:
+            unarmed = [one for one in self._berths if one.life and not self.history.life(one.incarnation).armed]
+            if self._endpoints and unarmed:
+                for one in unarmed:
+                    speaks = one.life is not None and talks_to(one.life.group, self._endpoints)
+                    if speaks and not self.books.is_armed(one.incarnation):
+                        return True
+                time.sleep(min(_UNARMED_TICK, deadline - now))
+            else:
+                time.sleep(deadline - now)
+        return False
 
-    def _pause(self, seconds: float) -> Outcome | None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            outcome = self._look()
-            if outcome is not None:
-                return outcome
-            time.sleep(min(TICK, seconds))
-        return None
+    # --- the run
 
     def _look(self) -> Outcome | None:
-        self._read_ledger()
+        self.books.read()
         self._watch.follow(self.history.jobs | self.history.asked_jobs)
-        self._book_seen()
+        self.books.write_seen(self._watch.seen())
         self._pass_on_max_deliver()
         self._tell_trouble()
         self._display.progress(self.history, self.waiting_for())
@@ -222,44 +226,6 @@ class Supervisor:
                 return Outcome.IDLE
         return None
 
-    def _book_exit(self, life: Incarnation, number: int, outcome: Outcome | None) -> Outcome | None:
-        last_words = self._last_words(life)
-        self._read_ledger()
-        record = self.history.life(number)
-        code = life.process.returncode
-        refused = record.refused or (code == SETTINGS_EXIT_CODE and not record.armed)
-        by_hang = self._has_ended_hung or life.process.pid in self._hung(number)
-        kind = kind_of(outcome, record.crashed or by_hang, refused)
-        self._has_ended_hung = False
-        shown = last_words if kind is ExitKind.ORGANIC or not record.armed else []
-        seconds = round(time.monotonic() - life.started, 3)
-        seen = {"incarnation": number, "code": code, "kind": kind.value, "seconds": seconds, "last_words": shown}
-        self._book("exit", **seen)
-        self._seal(number)
-        self._read_ledger()
-        self._display.line(f"incarnation {number} ended: {PLAINLY[kind]}, {exit_text(code)}")
-        if outcome is not None:
-            return outcome
-        return decide_restart(kind, code, record.armed, number - 1, self._options)
-
-    def _seal(self, number: int) -> None:
-        """Book how many lines each file of this incarnation has: its processes are gone, none may have fewer later."""
-        counts = self.reader.counts()
-        files = [[name, lines] for name, lines in sorted(counts.items()) if incarnation_of(name) == number]
-        for start in range(0, len(files), _SEALED_AT_ONCE):
-            self._book("sealed", files=files[start : start + _SEALED_AT_ONCE])
-
-    def _book_seen(self) -> None:
-        """Book what the service says of each job whenever that has changed."""
-        for job, seen in sorted(self._watch.seen().items()):
-            detail = seen.detail
-            said = (detail.status, detail.processed, detail.remaining, detail.failed)
-            if self._said.get(job) != said:
-                self._said[job] = said
-                names = ("status", "processed", "remaining", "failed")
-                times = {"asked": round(seen.asked, 6), "heard": round(seen.at, 6)}
-                self._book("seen", job=job, **dict(zip(names, said, strict=True)), **times)
-
     def _pass_on_max_deliver(self) -> None:
         """Let the worker's processes know how often a task is handed out, once a job's log has said so."""
         most = self._watch.consumer().get("max_deliver")
@@ -270,46 +236,6 @@ class Supervisor:
             self._run.tell_max_deliver(int(most))
         except OSError as error:
             self._display.line(f"the run folder cannot be written: {error.strerror}")
-
-    def _ending(self, outcome: Outcome | None) -> Sequence[tuple[int, float]]:
-        if outcome is None:
-            return END_ORPHANS
-        return END_FOR_OPERATOR if outcome is Outcome.INTERRUPTED else END_WORKER
-
-    def _read_ledger(self) -> None:
-        self.history.add(self.reader.new())
-
-    def _armed_now(self, number: int) -> bool:
-        self._read_ledger()
-        return self.history.life(number).armed
-
-    def _speaks_unarmed(self, life: Incarnation, number: int) -> bool:
-        """Wait for a tick, and say whether the worker has spoken to the service without the hook."""
-        deadline = time.monotonic() + TICK
-        while time.monotonic() < deadline:
-            if self.history.life(number).armed:
-                time.sleep(TICK)
-            elif self._endpoints and talks_to(life.group, self._endpoints) and not self._armed_now(number):
-                return True
-            else:
-                time.sleep(_UNARMED_TICK)
-        return False
-
-    def _book(self, kind: str, /, **data: object) -> None:
-        """Write one event; if that fails the run goes on, and is not complete."""
-        try:
-            self._ledger.append(kind, **data)
-        except OSError as error:
-            self._run.mark_incomplete()
-            self._display.line(f"the ledger cannot be written: {error.strerror}")
-
-    def _last_words(self, life: Incarnation) -> list[str]:
-        try:
-            return life.finish()
-        except OSError as error:
-            self._run.mark_incomplete()
-            self._display.line(f"the worker's output cannot be kept: {error.strerror}")
-            return []
 
     def _tell_trouble(self) -> None:
         trouble = self._watch.trouble()
@@ -333,21 +259,16 @@ class Supervisor:
 
     def _on_stop(self, number: int, _frame: FrameType | None) -> None:
         again, self._stop_signal = self._stop_signal, number
-        if again and self._current is not None:
-            self._current.signal_group(signal.SIGKILL)  # asked twice: at once
+        if again:
+            self._signal(signal.SIGKILL)  # asked twice: at once
 
     def _on_forward(self, number: int, _frame: FrameType | None) -> None:
-        if self._current is not None:
-            self._current.signal_group(number)
+        self._signal(number)
 
-
-def is_there(pid: int) -> bool:
-    """Say whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    def _signal(self, number: int) -> None:
+        for berth in self._berths:
+            if berth.life is not None:
+                berth.life.signal_group(number)
 
 
 def child_environ(environ: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:

@@ -241,8 +241,11 @@ class Process:
 class Supervisor(Process):
     """The supervisor's own file."""
 
-    def spawn(self, at: float, incarnation: int, child: int = 0) -> None:
-        self.book("spawn", at, incarnation=incarnation, child=child or 10 * incarnation)
+    def spawn(self, at: float, incarnation: int, child: int = 0, worker: int = 1) -> None:
+        self.book("spawn", at, incarnation=incarnation, child=child or 10 * incarnation, worker=worker)
+
+    def wait(self, at: float, seconds: float, worker: int = 1) -> None:
+        self.book("waiting", at, worker=worker, seconds=seconds)
 
     def exit(self, at: float, incarnation: int, kind: str, code: int = 86) -> None:
         self.book("exit", at, incarnation=incarnation, code=code, kind=kind, seconds=1.0, last_words=[])

@@ -46,7 +46,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("verdict",),
     ("runs", "trials"),
     ("selftest",),
-    ("injector", "incarnation", "service"),
+    ("injector", "incarnation", "service", "progress"),
+    ("books", "panel"),
+    ("berth",),
     ("witness", "arming", "supervisor", "display"),
     ("hooks.patch", "hooks.wire", "hooks.strikes"),
     ("hooks.recording",),
@@ -76,7 +78,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli.pages",),
     ("cli.sandboxing", "cli.verdicts", "cli.looking", "cli.trying"),
     ("cli.options",),
-    ("cli.running", "cli.reporting", "cli.judging", "cli.noting"),
+    ("cli.running", "cli.reporting", "cli.watching", "cli.judging", "cli.noting"),
     ("cli",),
     ("__main__", "site.sitecustomize"),  # doorways of the two roots
 )  # fmt: skip
@@ -89,7 +91,7 @@ HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 PURE = (
     "faults", "rules", "syntax", "grammar", "values", "settings", "hosts", "plan", "antenna", "redaction", "forecast",
-    "load", "unforeseen", "outlook", "joblog", "trials", "endings",
+    "load", "unforeseen", "progress", "outlook", "joblog", "trials", "endings",
     *(name for name in HEIGHT if name.partition(".")[0] in ("history", "verdict")),
 )  # fmt: skip
 IMPURE = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ami_fault_site.display import LiveDisplay, PlainDisplay, choose, progress_text
+from ami_fault_site.display import LiveDisplay, PlainDisplay, choose
 from ami_fault_site.history import History
 from ami_fault_site.ledger import Event
 
@@ -46,16 +46,7 @@ def plain(stream: io.StringIO) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
 
 
-def test_one_line_says_how_far_the_run_is() -> None:
-    assert progress_text(history(), "the end of job 7 (STARTED)") == (
-        "incarnation 2, 2 faults, 5 tasks handed out, 3 answered; waiting for the end of job 7 (STARTED)"
-    )
-    assert progress_text(History(), "a first task") == (
-        "incarnation 0, 0 faults, 0 tasks handed out, 0 answered; waiting for a first task"
-    )
-
-
-def test_a_terminal_gets_a_live_line_and_everything_else_plain_lines() -> None:
+def test_a_terminal_gets_a_panel_and_everything_else_plain_lines() -> None:
     assert isinstance(choose(terminal()[0]), LiveDisplay)
     assert isinstance(choose(Console(file=io.StringIO(), force_terminal=False)), PlainDisplay)
 
@@ -93,15 +84,18 @@ def test_a_closed_stderr_does_not_end_the_run() -> None:
     assert done.stdout == f"goes on{os.linesep}".encode()
 
 
-def test_a_live_line_shows_the_progress() -> None:
+def test_the_panel_shows_the_progress() -> None:
     console, stream = terminal()
     with LiveDisplay(console) as display:
         display.progress(history(), "a first task")
 
-    assert progress_text(history(), "a first task") in plain(stream)
+    shown = plain(stream)
+    assert "2 out   3 answered   0 failed   0 came back" in shown
+    assert "faults   1 crash, 1 network-error" in shown
+    assert "waiting for a first task" in shown
 
 
-def test_lines_and_the_workers_output_stand_above_the_live_line() -> None:
+def test_lines_and_the_workers_output_stand_above_the_panel() -> None:
     console, stream = terminal()
     with LiveDisplay(console) as display:
         display.line("incarnation 1 [bold]started[/bold]")
@@ -118,3 +112,14 @@ def test_what_a_worker_wrote_last_is_shown_even_if_it_did_not_end_the_line() -> 
         display.output(b"first\nlast words")
 
     assert "last words" in plain(stream)
+
+
+def test_the_lines_of_several_workers_are_whole_and_carry_their_numbers(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    with PlainDisplay() as display:
+        display.output(b"one, hal", 1)
+        display.output(b"two\nlast", 2)
+        display.output(b"f\n  7%\r 14%\r100%\n", 1)
+
+    assert capfdbinary.readouterr().err == b"2| two\n1| one, half\n1| 100%\n2| last\n"

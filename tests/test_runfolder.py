@@ -4,6 +4,9 @@ import json
 import multiprocessing
 import os
 import re
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -311,3 +314,19 @@ def test_a_settings_file_of_a_run_is_whole_or_not_there(tmp_path: Path) -> None:
 
     assert set(json.loads((run.path / "settings.json").read_text())) == {"fingerprint", "settings"}
     assert [p.name for p in run.path.glob("settings.json*")] == ["settings.json"]
+
+
+def test_a_run_has_one_supervisor_as_long_as_that_lives(tmp_path: Path) -> None:
+    run = made(tmp_path / "runs")
+    script = (
+        "import sys; from pathlib import Path; from ami_fault_site.runfolder import RunFolder\n"
+        "print(RunFolder(Path(sys.argv[1])).take_charge(), flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(run.path)]
+    first = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "\n"
+
+    assert run.take_charge() == f"process {first.pid} on {socket.gethostname()}"
+    first.communicate()
+    assert run.take_charge() == ""

@@ -383,3 +383,44 @@ def test_a_killed_supervisor_takes_its_worker_along(tmp_path: Path) -> None:
 def _is_running(pid: int) -> bool:
     listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
     return listed.strip() != "" and not listed.startswith("Z")
+
+
+# --- several workers side by side
+
+
+def test_each_of_several_workers_has_its_own_lives_and_restarts(tmp_path: Path) -> None:
+    """The second to start goes on for ever; the other leaves twice, and is then out."""
+    code = ARMED + (
+        "import os, signal\n"
+        "if os.environ['AMI_TEST_INCARNATION'] == '2': signal.pause()\n"
+    )  # fmt: skip
+    options = Options(max_restarts=1, restart_delay=0.0, timeout=6.0, workers=2)
+    one, _ = supervisor(tmp_path, code, options)
+    assert one.run() is Outcome.TIMEOUT
+    lives = [one.history.life(number) for number in (1, 2, 3)]
+    assert [(life.worker, life.kind) for life in lives] == [(1, "organic"), (2, "ended"), (1, "organic")]
+
+
+def test_a_run_ends_once_every_worker_has_left_with_status_0(tmp_path: Path) -> None:
+    code = ARMED + "import os\nraise SystemExit(1 if os.environ['AMI_TEST_INCARNATION'] == '1' else 0)\n"
+    options = Options(until=Until.EXIT, restart_delay=0.0, timeout=60.0, workers=2)
+    one, _ = supervisor(tmp_path, code, options)
+    assert one.run() is Outcome.EXITED
+    lives = [one.history.life(number) for number in (1, 2, 3)]
+    assert [(life.worker, life.code) for life in lives] == [(1, 1), (2, 0), (1, 0)]
+
+
+def test_when_all_are_out_of_restarts_the_run_is_over(tmp_path: Path) -> None:
+    one, _ = supervisor(tmp_path, ARMED, Options(max_restarts=0, timeout=60.0, workers=2))
+    assert one.run() is Outcome.RESTARTS_EXHAUSTED
+
+
+def test_all_workers_are_ended_at_once_and_none_is_left(tmp_path: Path) -> None:
+    """Each ignores SIGTERM: one after the other they would take twice as long to be killed."""
+    code = ARMED + "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nsignal.pause()\n"
+    one, _ = supervisor(tmp_path, code, Options(timeout=4.0, workers=3))
+    assert one.run() is Outcome.TIMEOUT
+    ended = [one.history.life(number).ended for number in (1, 2, 3)]
+    assert None not in ended
+    assert max(ended) - min(ended) < 4.0  # type: ignore[type-var, operator]
+    assert [process.pid for process in one.history.processes[1:] if _is_running(process.pid)] == []

@@ -92,7 +92,7 @@ def test_a_run_is_booked_from_how_it_was_asked_for_to_how_it_ended(tmp_path: Pat
     watch.finish(settle=0.0)
     one.conclude(outcome)
 
-    kinds = ["start", "began", "spawn", "exit", "sealed", "spawn", "exit", "sealed", "outcome", "end"]
+    kinds = ["start", "began", "spawn", "exit", "sealed", "waiting", "spawn", "exit", "sealed", "outcome", "end"]
     assert [event.kind for event in booked(run)] == kinds
     assert one.history.invocations == {"": "ami-fault run --seed 1 -- ami worker"}
     assert one.history.outcomes == {"": "restarts-exhausted"}

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 import ami_fault_site
-from ami_fault_site.cli import judging, looking, noting, reporting, running, sandboxing, trying  # noqa: F401  they add their commands
+from ami_fault_site.berth import CannotStartError
+from ami_fault_site.cli import judging, looking, noting, reporting, running, sandboxing, trying, watching  # noqa: F401  they add their commands
 from ami_fault_site.cli.speaking import INTERRUPTED, SETTINGS_WRONG, USAGE, RefusedError, app, refuse
 from ami_fault_site.load import LoadError
 from ami_fault_site.report import ReportError
@@ -16,7 +17,6 @@ from ami_fault_site.runs import RunError
 from ami_fault_site.sandbox.options import SandboxError, SandboxOptionError
 from ami_fault_site.service import ServiceError
 from ami_fault_site.settings import SettingsError
-from ami_fault_site.supervisor import CannotStartError
 from ami_fault_site.target import TargetError
 
 

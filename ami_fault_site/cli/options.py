@@ -56,6 +56,7 @@ TimeLimitOption = Annotated[
         help="As --timeout, and the last ack_wait of it without faults, so that they can heal.",
     ),
 ]
+WorkersOption = Annotated[int, typer.Option(min=1, help="How many workers to run side by side.")]
 RunDirOption = Annotated[str, typer.Option(help="The run folder; default ./ami-fault-runs/<UTC>-<seed>.")]
 SandboxOption = Annotated[bool, typer.Option("--sandbox", help="Start a sandbox Antenna and test that.")]
 ImagesOption = Annotated[str, typer.Option(help="With --sandbox: how many images, or a folder of pictures; 200.")]

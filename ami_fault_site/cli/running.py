@@ -64,6 +64,7 @@ def run(
     idle_after: options.IdleAfterOption = None,
     timeout: options.TimeoutOption = None,
     time_limit: options.TimeLimitOption = "",
+    workers: options.WorkersOption = 1,
     run_dir: options.RunDirOption = "",
     gate: verdicts.GateOption = Gate.ALL,
     known: verdicts.KnownOption = None,
@@ -86,7 +87,7 @@ def run(
     placed = options.Placed(at, task, mode, times)
     chosen = options.Chosen(profile, seed, tuple(job or ()), run_dir, placed, tuple(rule or ()), dry_run, time_limit)
     delay = _restart_delay(sandbox) if restart_delay is None else restart_delay
-    ending = Options(until, max_restarts, delay, idle_after, timeout)
+    ending = Options(until, max_restarts, delay, idle_after, timeout, workers=workers)
     given = {"images": images, "jobs": jobs, "ack-wait": ack_wait, "max-deliver": max_deliver, "reaper": reaper}
     asked = _Asked(chosen, ending, command or [], pipeline or [], {**given, "sabotage": sabotage}, judged)
     raise typer.Exit(_in_sandbox(asked) if sandbox else _anywhere(asked))
@@ -145,6 +146,9 @@ def _run(asked: _Asked) -> int:
         verdicts.find([asked.judged.baseline])  # a name that is wrong is told before the run, not after it
     joined = runfolder.join(effective.settings, Path.cwd() / runfolder.HOME)
     run_folder, settings = joined.run, joined.settings
+    first = run_folder.take_charge()
+    if first:
+        raise RefusedError(f"AMI_TEST_RUN_DIR={str(run_folder.path)!r}: {first} supervises this run", SETTINGS_WRONG)
     if run_folder.holds_a_run():
         raise RefusedError(f"AMI_TEST_RUN_DIR={str(run_folder.path)!r}: holds a run already", SETTINGS_WRONG)
     environ = _environ(asked.environ, settled.over, settings, run_folder)
@@ -171,7 +175,8 @@ def _supervise(
             lambda: _has_ended(asked.sandbox), _invocation(asked, settings),
         )  # fmt: skip
         shown.line(f"run folder {run_folder.path}, seed {settings.seed}, target {where.host}")
-        shown.line(f"starting {shlex.join(command)}; waiting for {supervisor.waiting_for()}")
+        side_by_side = "" if asked.options.workers == 1 else f" {asked.options.workers} times"
+        shown.line(f"starting {shlex.join(command)}{side_by_side}; waiting for {supervisor.waiting_for()}")
         outcome = supervisor.run()
         watch.finish(**_FINISH.get(outcome, {"settle": 0.2}))
         supervisor.conclude(outcome)
@@ -209,6 +214,8 @@ def _invocation(asked: _Asked, settings: Settings) -> str:
         words += ["--timeout", f"{asked.options.timeout:g}"]
     if asked.options.restart_delay != _restart_delay(asked.sandbox is not None):
         words += ["--restart-delay", f"{asked.options.restart_delay:g}"]
+    if asked.options.workers > 1:
+        words += ["--workers", str(asked.options.workers)]
     words += [part for name in asked.pipelines for part in ("--pipeline", name)]
     line = " ".join([*_from_environment(asked), shlex.join(words)])
     return line + (" -- WORKER..." if asked.command else "")

@@ -269,7 +269,13 @@ class History(Struck):
 
     def _on_spawn(self, event: Event, process: Process) -> None:
         life = self.life(event.number("incarnation") or 0, event.run)
+        life.worker = event.number("worker") or 1
         life.began, life.clock, life.ref = event.mono, process.clock, (process.number, event.line)
+        self.pauses.pop((event.run, life.worker), None)
+
+    def _on_waiting(self, event: Event, process: Process) -> None:
+        pause = (process.clock, event.mono + seconds_of(event))
+        self.pauses[event.run, event.number("worker") or 1] = pause
 
     def _on_exit(self, event: Event, process: Process) -> None:
         life = self.life(event.number("incarnation") or 0, event.run)

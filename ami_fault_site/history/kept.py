@@ -77,6 +77,7 @@ class Kept:
     targets: dict[str, set[str]] = field(default_factory=dict)  # the hosts that each run has called
     invocations: dict[str, str] = field(default_factory=dict)
     unwitnessed: dict[int, str] = field(default_factory=dict)  # why the service could not be asked about a job
+    pauses: dict[tuple[str, int], tuple[int, float]] = field(default_factory=dict)  # a worker's next start, by clock
     notes: list[Note] = field(default_factory=list)  # in no order
     versions: set[str] = field(default_factory=set)  # program, Python and this package, of every process that armed
     refused_host: str = ""

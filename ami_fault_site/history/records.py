@@ -75,13 +75,15 @@ class Process:
 
 @dataclass
 class Life:
-    """One incarnation of the worker: what is known of its beginning and its end. Times as for Process.
+    """One incarnation of a worker: what is known of its beginning and its end. Times as for Process.
 
+    `worker` is which of the workers it is of that one supervisor runs side by side, from 1.
     `crashed` is whether a fault ended its main process, `hung` whether one keeps it waiting for ever.
     """
 
     number: int
     run: str = ""
+    worker: int = 1
     clock: int | None = None
     armed: bool = False
     crashed: bool = False

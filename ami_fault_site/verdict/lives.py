@@ -200,7 +200,7 @@ class Lives:
         line = self._line(process)
         if process.incarnation > 0:
             life = self._history.lives.get((process.run, process.incarnation))
-            return _supervised(process, life, self._struck_in(process))
+            return _supervised(process, life, self._struck_in(process), self._has_several(process.run))
         root = line[-1]
         key = (root.run, root.host, -root.number - 1)
         name = f"process {root.pid} on {root.host}"
@@ -210,6 +210,12 @@ class Lives:
         if root.ended is not None:
             return Holder(key, name, root.clock, HowEnded.STOPPED, root.ended, (root.number, root.last_line))
         return Holder(key, name, root.clock, HowEnded.LIVES)
+
+    def _has_several(self, run: str) -> bool:
+        """Say whether a run has several workers side by side."""
+        if not hasattr(self, "_several"):
+            self._several = {one.run for one in self._history.lives.values() if one.worker > 1}
+        return run in self._several
 
     def _struck_in(self, process: Process) -> _Struck:
         """Return what struck this incarnation, in whichever of its processes."""
@@ -269,9 +275,10 @@ def _first(one: Injection | None, other: Injection | None) -> Injection | None:
     return min(both, key=lambda each: each.at, default=None)
 
 
-def _supervised(process: Process, life: Life | None, struck: _Struck) -> Holder:
+def _supervised(process: Process, life: Life | None, struck: _Struck, is_one_of_several: bool) -> Holder:
     key = (process.run, "", process.incarnation)
-    name = f"incarnation {process.incarnation}" + (f" of {process.run}" if process.run else "")
+    worker = f"worker {life.worker}, " if is_one_of_several and life is not None else ""
+    name = f"{worker}incarnation {process.incarnation}" + (f" of {process.run}" if process.run else "")
     crash = struck.crash
     if life is not None and life.ended is not None and life.clock is not None:
         how, cause = _how_ended(life, process, struck)

@@ -68,17 +68,17 @@ def hook_events(folder: Path) -> list[Event]:
 
 
 def supervisor_events(folder: Path) -> list[Event]:
-    """Book two short supervised lives: one is ended because its job has, one leaves a service that refuses to talk."""
+    """Book short supervised lives: one ends because its job has, one leaves twice a service that refuses to talk."""
     with stage.service() as service:
         service.status = "SUCCESS"
         stage.hand_out(service, 1)
         found = _supervised(folder / "ended", service, _WORKER + _FOR_EVER)
         service.token = "another"
-        return found + _supervised(folder / "left", service, _WORKER + _A_WHILE)
+        return found + _supervised(folder / "left", service, _WORKER + _A_WHILE, restarts=1)
 
 
-def _supervised(folder: Path, service: stage.Service, code: str) -> list[Event]:
-    options = Options(max_restarts=0, restart_delay=0.0, timeout=60.0)
+def _supervised(folder: Path, service: stage.Service, code: str, restarts: int = 0) -> list[Event]:
+    options = Options(max_restarts=restarts, restart_delay=0.0, timeout=60.0)
     one, watch = supervisor(folder, code, options, service.url)
     outcome = one.run()
     watch.finish(settle=0.0)

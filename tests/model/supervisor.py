@@ -84,7 +84,7 @@ class Supervisor:
             life = begin_life(run, number, parent=100)
             self.lives.append(life)
             began = run.timeline.now
-            self._put("spawn", {"incarnation": number, "child": life.main.pid})
+            self._put("spawn", {"incarnation": number, "child": life.main.pid, "worker": 1})
             life.died.wait(self._woken.notify)
             while life.alive and not self.outcome:
                 yield self._woken
@@ -127,6 +127,9 @@ class Supervisor:
 
     def _pause(self) -> Steps[None]:
         """Wait until the worker is to be started again, or the run is over."""
+        if self.outcome:
+            return
+        self._put("waiting", {"worker": 1, "seconds": self.run.scenario.restart_delay})
         timeline = self.run.timeline
         until = timeline.now + self.run.scenario.restart_delay
         timeline.at(until, self._woken.notify)

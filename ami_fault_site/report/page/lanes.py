@@ -41,9 +41,9 @@ class Lanes:
 
 @dataclass(frozen=True)
 class _Span:
-    """A life on the timescale; `place` are its run and host, the host "" where a supervisor numbered it."""
+    """A life on the timescale; `place` are its run, and its host or, where a supervisor numbered it, its worker."""
 
-    place: tuple[str, str]
+    place: tuple[str, str, int]
     began: float
     ended: float
     key: HolderKey
@@ -54,10 +54,11 @@ class _Span:
 
 def lanes(case: Case, times: Timescale) -> Lanes:
     """Lay out every life of a worker. Those of one run and host that do not overlap share a lane."""
-    free: list[tuple[tuple[str, str], float]] = []  # of each lane whose it is, and when its last life ended
+    free: list[tuple[tuple[str, str, int], float]] = []  # of each lane whose it is, and when its last life ended
     bars, of = [], {}
     for one in sorted(_spans(case, times), key=lambda span: (span.place, span.began, span.ended, span.key)):
-        lane = next((n for n, (place, end) in enumerate(free) if place == one.place and end <= one.began), len(free))
+        own = [n for n, (place, end) in enumerate(free) if place == one.place and (place[2] or end <= one.began)]
+        lane = own[0] if own else len(free)
         free[lane : lane + 1] = [(one.place, one.ended)]
         of[one.key] = lane
         bars.append(Bar(one.name, lane, one.began, one.ended, one.how, one.is_injected))
@@ -84,24 +85,25 @@ def _spans(case: Case, times: Timescale) -> list[_Span]:
             how = holders[key].how.value if key in holders else _ENDS.get(life.kind, "no end that is known")
             how += "" if life.code is None else f", {exit_text(life.code)}"
             name = f"incarnation {number}" + (f" of {run}" if run else "")
-            spans.append(_Span((run, ""), began, max(began, ended), key, name, how, of_ours))
+            spans.append(_Span((run, "", life.worker), began, max(began, ended), key, name, how, of_ours))
     return spans
 
 
 def _alone(times: Timescale, holder: Holder, first: float, last: float) -> _Span:
     """Return a life that nobody supervised; of whose end nothing is known, to when it was last heard of."""
     ended = last if holder.end is None else max(first, times.at(holder.clock, holder.end))
-    return _Span(holder.key[:2], first, ended, holder.key, holder.name, holder.how.value, holder.how.is_ours)
+    return _Span((*holder.key[:2], 0), first, ended, holder.key, holder.name, holder.how.value, holder.how.is_ours)
 
 
-def _names(places: list[tuple[str, str]]) -> tuple[str, ...]:
+def _names(places: list[tuple[str, str, int]]) -> tuple[str, ...]:
     """Name each lane by what tells it from the others: its number, its host, its run."""
-    runs = {run for run, _ in places}
+    runs = {run for run, _, _ in places}
     seen: dict[tuple[str, str], int] = {}
     named = []
-    for run, host in places:
+    for run, host, worker in places:
         seen[run, host] = seen.get((run, host), 0) + 1
-        parts = [f"worker {seen[run, host]}" if places.count((run, host)) > 1 else "worker"]
+        is_alone = sum((run, host) == other[:2] for other in places) == 1
+        parts = ["worker" if is_alone else f"worker {worker or seen[run, host]}"]
         parts += [f"on {host}"] if host else []
         parts += [f"of {run}"] if len(runs) > 1 else []
         named.append(" ".join(parts))
