@@ -11,7 +11,7 @@ if [ "${1:-}" = --sandbox ]; then
     shift
     # shellcheck source=scripts/environment.sh
     . "$here/environment.sh"
-    make_environment "$root/.venv" "$root" sandbox
+    make_environment "$root/.venv" "$root" report,sandbox
     ami_fault=$root/.venv/bin/ami-fault
     # A fixed seed for a first look; ten deliveries, so that what our own faults use up does not hide what is lost.
     options="--sandbox --seed ${AMI_TEST_SEED:-26} --max-deliver 10"
