@@ -19,13 +19,20 @@ README = ROOT / "README.md"
 EXAMPLES = sorted((ROOT / "scripts" / "examples").iterdir())
 UsageError = cast("type[Exception]", typer.BadParameter.__base__)  # that of the click which typer has, or brings
 NAMED = re.compile(r"(?:^|[\s/(])ami-fault\s")
+FENCE = re.compile(r"^```\w*\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+
+
+def filled(code: str) -> str:
+    """Return a line of a manual with all that is optional in it, and 1 for what stands in capitals."""
+    return re.sub(r"\b[A-Z]+\b", "1", re.sub(r"[\[\]]|\.\.\.", "", code.replace("\n", " ")))
 
 
 def lines(path: Path) -> Iterator[str]:
-    """Return what is a line of a shell in a file: of Markdown its fenced blocks, of others what a comment says, too."""
+    """Return the lines of a shell in a file: of Markdown what stands as code, of others also what a comment says."""
     text = path.read_text()
     if path.suffix == ".md":
-        text = "\n".join(re.findall(r"^```\w*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL))
+        prose, *fenced = FENCE.sub("", text), *FENCE.findall(text)
+        text = "".join([*fenced, *(f"{filled(code)}\n" for code in re.findall(r"`([^`]+)`", prose))])
     for line in text.replace("\\\n", " ").splitlines():
         if NAMED.search(line):
             yield re.sub(r"^[\s#]*(?:\$ )?", "", line)
@@ -78,7 +85,7 @@ def test_a_command_that_we_show_is_one_that_there_is(name: str, words: list[str]
 
 def test_all_that_show_commands_were_read() -> None:
     assert {name for name, _ in SHOWN} == {path.name for path in (README, *EXAMPLES)}
-    assert len(SHOWN) >= 15
+    assert len(SHOWN) >= 30
 
 
 @pytest.mark.parametrize(
