@@ -152,11 +152,16 @@ def shown(made: Report, verbose: bool = False, width: int = 120, colours: bool =
     return stream.getvalue()
 
 
-def dry_case() -> Case:
-    """Return the short run as it is if nothing was touched."""
+def dry_run() -> ShortRun:
+    """Book the short run as it is if nothing is touched."""
     run = short_run()
     for process in run.books.processes:
         process.events[:] = [one for one in process.events if one.kind != "fault"]
     for effect in (Effect.CRASH, Effect.IMAGE_404, Effect.CRASH):
         run.second.book("dry", 9.5, effect=effect.value, kind="exit")
-    return run.books.case(facts(ENDED, settings=replace(SETTINGS, dry_run=True)))
+    return run
+
+
+def dry_case() -> Case:
+    """Return the dry run as a case."""
+    return dry_run().books.case(facts(ENDED, settings=replace(SETTINGS, dry_run=True)))
