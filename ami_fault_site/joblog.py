@@ -13,6 +13,7 @@ _OVERLAP = 3  # lines of it that must be found at least
 _STARTED = re.compile(r"Created NATS consumer ")
 _RECORDED = re.compile(r"Processing pipeline result for job \d+, reply_subject: (\S+)")
 _UNSAVED = re.compile(r"Error processing pipeline result for job \d+")
+_UNDECLARED = re.compile(r"(\S+) is not a known algorithm")
 _DELIVERED = re.compile(r"Tasks fetched: requested=\d+, delivered=(\d+)")
 _QUEUED = re.compile(r"Successfully queued (\d+)/\d+ images to stream")
 _RESTARTED = re.compile(r"Re-running job")
@@ -22,6 +23,7 @@ _GIVEN_UP = re.compile(r"jobs_health_check: marked (\d+) image")
 class JobLog:
     """Reads a job's log piece by piece: each excerpt holds the newest lines of its moment.
 
+    `undeclared` are reply subjects whose answers name an algorithm, the value, that the pipeline does not declare.
     `is_whole` is whether the excerpts reach back to the job's start and overlap, so that no line is missing.
     """
 
@@ -29,6 +31,7 @@ class JobLog:
         self.consumer: dict[str, float] = {}
         self.recorded: set[str] = set()
         self.unsaved: set[str] = set()
+        self.undeclared: dict[str, str] = {}
         self.delivered = 0
         self.queued: int | None = None
         self.restarted = False
@@ -73,6 +76,9 @@ class JobLog:
             self.recorded.add(recorded[1])
         if _UNSAVED.search(line) and self._last_reply:
             self.unsaved.add(self._last_reply)
+            undeclared = _UNDECLARED.search(line)
+            if undeclared:
+                self.undeclared[self._last_reply] = undeclared[1]
         delivered = _DELIVERED.search(line)
         if delivered:
             self.delivered += int(delivered[1])

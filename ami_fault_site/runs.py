@@ -213,6 +213,7 @@ def _witness(job: _Job) -> JobWitness:
         settled=job.settled,
         recorded=frozenset(log.recorded) if whole else None,
         unsaved=frozenset(log.unsaved),
+        undeclared=dict(log.undeclared),
         delivered=log.delivered if whole and log.delivered else None,
         given_up=given_up(detail.errors),
         restarted=log.restarted,

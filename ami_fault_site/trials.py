@@ -102,6 +102,13 @@ WORKER_TRIALS = (
     _misbehaviour("ignores-retry-after", "retry-after-honoured", _CROWDED),
 )
 
+SETUP_TRIALS = (
+    Trial(
+        "undeclared-algorithm", "no-task-lost", Whose.SETUP, worker={"AMI_SAMPLE_MISBEHAVE": "undeclared-algorithm"},
+        max_deliver=2, timeout=20.0,
+    ),
+)  # fmt: skip
+
 # Where a loader dies, the sample worker fails an innocent batch for good, as the real one does.
 _FAILS_THE_INNOCENT = ("transient-errors-requeued",)
 _DEATHS = ("loader-deaths", "poison-image", "everything")
@@ -147,4 +154,4 @@ HEALTHY_TRIALS = (
     ),
 )
 
-TRIALS = (*SERVICE_TRIALS, *WORKER_TRIALS, *HEALTHY_TRIALS)
+TRIALS = (*SERVICE_TRIALS, *WORKER_TRIALS, *SETUP_TRIALS, *HEALTHY_TRIALS)

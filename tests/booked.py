@@ -326,11 +326,14 @@ def witness(
     restarted: bool = False,
     recorded: frozenset[str] | None = None,
     unsaved: frozenset[str] = frozenset(),
+    undeclared: Mapping[str, str] | None = None,
     queued: int | None = None,
 ) -> JobWitness:
     """Return what the service said last of a job."""
     detail = JobDetail(job, status, processed, remaining, failed, errors)
-    return JobWitness(detail, WALL + at, settled, recorded, unsaved, delivered, given_up, restarted, queued)
+    return JobWitness(
+        detail, WALL + at, settled, recorded, unsaved, undeclared or {}, delivered, given_up, restarted, queued
+    )
 
 
 def facts(

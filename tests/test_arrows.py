@@ -47,7 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("runs", "trials"),
     ("selftest",),
     ("injector", "incarnation", "service", "progress"),
-    ("books", "panel"),
+    ("books", "panel", "joborder"),
     ("berth",),
     ("witness", "arming", "supervisor", "display"),
     ("hooks.patch", "hooks.wire", "hooks.strikes"),
@@ -79,6 +79,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli.sandboxing", "cli.verdicts", "cli.looking", "cli.trying"),
     ("cli.options",),
     ("cli.running", "cli.reporting", "cli.watching", "cli.judging", "cli.noting"),
+    ("cli.jobs",),
     ("cli",),
     ("__main__", "site.sitecustomize"),  # doorways of the two roots
 )  # fmt: skip

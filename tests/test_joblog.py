@@ -79,6 +79,15 @@ def test_a_result_that_could_not_be_saved_is_the_one_that_was_begun_last() -> No
     assert log.unsaved == {subject(4)}
 
 
+def test_it_tells_which_algorithm_an_answer_names_that_its_pipeline_does_not_declare() -> None:
+    why = "Detection algorithm my_detector is not a known algorithm. The processing service must declare it"
+    error = f"ERROR Error processing pipeline result for job 7: {why}"
+    log = read([CONSUMER, recorded(3), error, recorded(4), "ERROR Error processing pipeline result for job 7: odd"])
+
+    assert log.undeclared == {subject(3): "my_detector"}
+    assert log.unsaved == {subject(3), subject(4)}
+
+
 def test_an_error_before_any_result_names_none() -> None:
     log = read([CONSUMER, "ERROR Error processing pipeline result for job 7: no such algorithm", recorded(3)])
 

@@ -30,6 +30,7 @@ from ami_fault_site.sandbox.worker.client import get_jobs, register_pipelines
 from ami_fault_site.sandbox.worker.interrupts import lasting_interrupts
 from ami_fault_site.sandbox.worker.loop import process_batch, process_job
 from ami_fault_site.sandbox.worker.main import main
+from ami_fault_site.sandbox.worker.main import main as worker_main
 from ami_fault_site.sandbox.worker.posting import MAX_PENDING, ResultPoster
 from ami_fault_site.sandbox.worker.settings import Settings, SettingsError, read_settings
 
@@ -373,13 +374,28 @@ def test_pipelines_are_registered_if_asked_for(service: Service, caplog: pytest.
     assert "Failed to register pipelines for project 7" in caplog.text
 
 
+def test_to_register_is_to_tell_each_project_and_to_leave(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AMI_ANTENNA_API_BASE_URL", service.base_url)
+    monkeypatch.setenv("AMI_ANTENNA_API_AUTH_TOKEN", TOKEN)
+    assert worker_main(["register", "--project", "7", "--project", "8", "--pipeline", "moth_binary"]) == 0
+    for project in (7, 8):
+        [seen] = service.requests("POST", f"/projects/{project}/pipelines/")
+        assert [one["slug"] for one in seen.body["pipelines"]] == ["moth_binary"]
+        assert seen.token == f"Token {TOKEN}"
+    service.answered["pipelines"] = (404, b"{}")
+    assert worker_main(["register", "--project", "9"]) == 2
+    assert "Failed to register pipelines for project 9: 404" in caplog.text
+
+
 # Batches
 
 
 def test_every_task_is_answered_once_whatever_the_number_of_loaders(service: Service, start: Start) -> None:
     names = [str(number) for number in range(101, 161)]
     service.has(*names)
-    worker = start("--register", "1", antenna_api_batch_size=8)
+    worker = start(antenna_api_batch_size=8)
     service.wait_until(lambda: len(service.answers()) == len(names))
     worker.wait_for("Done, images: 60")
     assert sorted(len(post) for post in service.posts()) == [4, 8, 8, 8, 8, 8, 8, 8]

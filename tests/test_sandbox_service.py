@@ -89,7 +89,9 @@ def item(image: str, reply: str, error: str | None = None) -> dict[str, object]:
         "algorithms": {},
         "total_time": 0.1,
         "source_images": [{"id": image, "url": "http://127.0.0.1/x.jpg"}],
-        "detections": [{"source_image_id": image, "algorithm": {"key": "finder"}, "classifications": []}],
+        "detections": [
+            {"source_image_id": image, "algorithm": {"key": "moth_nonmoth_classifier"}, "classifications": []}
+        ],
     }
     return {"reply_subject": reply, "result": result if error is None else {"error": error, "image_id": image}}
 

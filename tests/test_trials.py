@@ -9,7 +9,7 @@ import pytest
 from ami_fault_site.profiles import available
 from ami_fault_site.sandbox.worker.misbehaviour import MISBEHAVIOURS
 from ami_fault_site.selftest import weigh
-from ami_fault_site.trials import HEALTHY_TRIALS, TRIALS, WORKER_TRIALS, Trial
+from ami_fault_site.trials import HEALTHY_TRIALS, SETUP_TRIALS, TRIALS, WORKER_TRIALS, Trial
 from ami_fault_site.verdict import SLUGS
 from ami_fault_site.verdict.terms import Status, Verdict, Whose
 from tests.report_cases import finding, verdict_of
@@ -20,7 +20,7 @@ def failing(slug: str, whose: Whose = Whose.WORKER) -> Verdict:
 
 
 def test_every_misbehaviour_of_the_sample_worker_has_its_trial() -> None:
-    assert {trial.worker["AMI_SAMPLE_MISBEHAVE"] for trial in WORKER_TRIALS} == set(MISBEHAVIOURS)
+    assert {trial.worker["AMI_SAMPLE_MISBEHAVE"] for trial in (*WORKER_TRIALS, *SETUP_TRIALS)} == set(MISBEHAVIOURS)
 
 
 def test_every_trial_has_a_name_of_its_own_and_names_checks_that_there_are() -> None:

@@ -7,7 +7,7 @@ from ami_fault_site.verdict import Case
 from ami_fault_site.verdict.facts import JobWitness
 from ami_fault_site.verdict.fates import Fate, Fated, Mark
 from ami_fault_site.verdict.terms import Whose
-from tests.booked import ACK_WAIT, Books, Process, Supervisor, facts, lines, task, witness
+from tests.booked import ACK_WAIT, PUBLISHED, Books, Process, Supervisor, facts, lines, task, witness
 
 DUE = ACK_WAIT + 2.0 + ACK_WAIT / 2  # seconds after its receipt until which a lease need not be back
 RECEIVED = 2.0
@@ -227,7 +227,7 @@ def test_where_the_size_of_a_job_is_not_known_no_task_was_invented() -> None:
 
 
 def reply(sequence: int, delivery: int) -> str:
-    return f"$JS.ACK.job_7.job-7-consumer.{delivery}.{sequence}.1.1.0"
+    return f"$JS.ACK.job_7.job-7-consumer.{delivery}.{sequence}.1.{PUBLISHED + sequence}.0"
 
 
 def test_an_accepted_answer_that_the_log_does_not_name_is_unrecorded_if_the_counts_lack_one() -> None:
@@ -250,6 +250,26 @@ def test_an_answer_whose_saving_failed_is_not_recorded_although_the_log_names_it
     stage.witness = service("SUCCESS", 1, 1, recorded=both, unsaved=frozenset({reply(1, 1)}))
 
     assert [stage.fated(number).fate for number in (1, 2)] == [Fate.UNRECORDED, Fate.DONE]
+
+
+def test_an_answer_that_was_never_saved_for_want_of_an_algorithm_is_the_setups_doing() -> None:
+    stage = Stage((1, 1), (2, 1))
+    stage.main.post(3.0, 7, (1, 1), (2, 1))
+    stage.witness = service("STARTED", 2, 0, undeclared={reply(1, 1): "my_detector"})
+
+    why = "not saved: its pipeline declares no algorithm my_detector; register the worker's"
+    assert stage.told() == (Fate.UNRECORDED, Whose.SETUP, why)
+    assert stage.fated(2) == Fated(Fate.DONE)
+
+
+def test_an_answer_that_was_saved_the_second_time_is_saved() -> None:
+    stage = Stage((1, 1))
+    stage.main.post(3.0, 7, (1, 1))
+    stage.main.fetch(12.0, 7, (1, 2))
+    stage.main.post(13.0, 7, (1, 2))
+    stage.witness = service("SUCCESS", 1, 0, undeclared={reply(1, 1): "my_detector"})
+
+    assert stage.fated().fate is Fate.DONE
 
 
 def test_without_names_or_with_counts_that_lack_nothing_no_task_is_called_unrecorded() -> None:

@@ -9,7 +9,7 @@ import typer
 
 import ami_fault_site
 from ami_fault_site.berth import CannotStartError
-from ami_fault_site.cli import judging, looking, noting, reporting, running, sandboxing, trying, watching  # noqa: F401  they add their commands
+from ami_fault_site.cli import jobs, judging, looking, noting, reporting, running, sandboxing, trying, watching  # noqa: F401  they add their commands
 from ami_fault_site.cli.speaking import INTERRUPTED, SETTINGS_WRONG, USAGE, RefusedError, app, refuse
 from ami_fault_site.load import LoadError
 from ami_fault_site.report import ReportError

@@ -137,7 +137,7 @@ def _anywhere(asked: _Asked) -> int:
 def _run(asked: _Asked) -> int:
     settled = options.settle(asked.chosen, asked.environ, asked.sandbox is not None)
     effective = settled.effective
-    where = _target(asked, effective)
+    where = target_of(asked.environ, effective.settings)
     command = _command(asked, effective, where)
     service = Service(where)
     if asked.options.until is Until.DRAINED:
@@ -221,11 +221,12 @@ def _invocation(asked: _Asked, settings: Settings) -> str:
     return line + (" -- WORKER..." if asked.command else "")
 
 
-def _target(asked: _Asked, effective: Effective) -> Target:
-    where = target.find(asked.environ, Path.cwd())
+def target_of(environ: Mapping[str, str], settings: Settings) -> Target:
+    """Find the service as the worker does; raises RefusedError if it must not be tested, TargetError if it is none."""
+    where = target.find(environ, Path.cwd())
     for remark in where.remarks:
         say(remark)
-    why = refused_host(where.hostname, effective.settings)
+    why = refused_host(where.hostname, settings)
     if why:
         raise RefusedError(why, SETTINGS_WRONG)
     return where

@@ -30,6 +30,15 @@ from ami_fault_site.sandbox.shapes import Pipeline
 
 _log = logging.getLogger(__name__)
 
+DECLARED: Mapping[str, Mapping[str, str]] = {
+    "moth_binary": {
+        "fasterrcnn_for_ami_moth_traps_2023": "FasterRCNN for AMI Moth Traps 2023",
+        "moth_nonmoth_classifier": "Moth / Non-Moth Classifier",
+    }
+}
+"""The algorithms that the real worker registers for a pipeline, by key: results that name others are not saved. Of
+pipelines that are not in here nothing is known until somebody registers them, and everything is saved."""
+
 
 class Backend:
     """The jobs of one sandbox and the queue behind them. Lives on one event loop, so nothing here is locked twice.
@@ -56,7 +65,7 @@ class Backend:
         self._streams = asyncio.Lock()  # a job's stream is made or removed by one at a time
         self._starting: set[asyncio.Task[None]] = set()
         for slug in options.pipelines:
-            self._add_pipeline(slug, slug.replace("_", " ").capitalize())
+            self._add_pipeline(slug, slug.replace("_", " ").capitalize()).algorithms |= DECLARED.get(slug, {})
 
     async def start_first_jobs(self) -> None:
         """Make and start the jobs that the options ask for, dealt to the pipelines in turn."""
@@ -217,7 +226,8 @@ class Backend:
             job.log(now, f"Pipeline returned error for job {number}, image {image}: {answer.error}", "ERROR")
         unknown = self._undeclared(job, answer)
         if unknown:
-            what = f"Error processing pipeline result for job {number}: {', '.join(unknown)} is not a known algorithm"
+            why = f"Detection algorithm {unknown[0]} is not a known algorithm"
+            what = f"Error processing pipeline result for job {number}: {why}"
             job.log(now, f"{what}. NATS will re-deliver the task message.", "ERROR")
             return False
         if answer.error is None:

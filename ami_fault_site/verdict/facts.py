@@ -45,9 +45,10 @@ class JobWitness:
 
     `settled` is whether the counts had stopped changing by then. `recorded` are the reply subjects that the job's log
     tells as processed and `unsaved` those whose saving failed, None where the log does not reach back to the job's
-    start. `delivered` is how many deliveries the log tells of, to anybody, None likewise. `given_up` is how many images
-    the reaper has marked as failed, `restarted` whether somebody has run the job again, and `queued` how many tasks the
-    log says were put into its stream, None if it does not.
+    start; `undeclared` of these name an algorithm, the value, that the pipeline does not declare. `delivered` is how
+    many deliveries the log tells of, to anybody, None likewise. `given_up` is how many images the reaper has marked as
+    failed, `restarted` whether somebody has run the job again, and `queued` how many tasks the log says were put into
+    its stream, None if it does not.
     """
 
     detail: JobDetail
@@ -55,6 +56,7 @@ class JobWitness:
     settled: bool
     recorded: frozenset[str] | None = None
     unsaved: frozenset[str] = frozenset()
+    undeclared: Mapping[str, str] = field(default_factory=dict)
     delivered: int | None = None
     given_up: int = 0
     restarted: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from ami_fault_site.antenna import parse_reply_subject
 from ami_fault_site.faults import Effect
 from ami_fault_site.history import History, Injection, Lease, Post, Ref, Task, TaskKey
 from ami_fault_site.verdict.accounts import Account, account, unrecorded_by_name
@@ -83,6 +84,7 @@ class Fates:
                 self.passing.update(injection.tasks)
         self.unrecorded = {id(one.stream): one.unrecorded(self.drained(one.stream)) for one in self.accounts}
         self._unrecorded_keys = self._name_unrecorded()
+        self.undeclared = self._find_undeclared()
         # Nearly all are done or recovered, and have no more to be said of them than that.
         self.notable: list[tuple[Task, Fated]] = []
         self._notable: dict[TaskKey, Fated] = {}
@@ -155,7 +157,8 @@ class Fates:
 
     def _decide(self, task: Task, stream: Stream) -> Fated:
         is_of_the_job = stream.size is None or task.key[1] <= stream.size
-        if is_of_the_job and _is_plain(task) and task.key not in self._unrecorded_keys:
+        is_saved = task.key not in self._unrecorded_keys and task.key not in self.undeclared
+        if is_of_the_job and _is_plain(task) and is_saved:
             return _DONE
         marks = self._marks(task)
         fated = self._fate(task, stream)
@@ -218,6 +221,9 @@ class Fates:
             return Fated(Fate.CONFLICT, whose, "a success and an error were both accepted", refs=_refs(task))
         if stream.size is not None and sequence > stream.size:
             return Fated(Fate.UNEXPECTED, cause=f"the job has {stream.size} tasks", refs=_refs(task))
+        if task.key in self.undeclared:
+            why = f"not saved: its pipeline declares no algorithm {self.undeclared[task.key]}; register the worker's"
+            return Fated(Fate.UNRECORDED, Whose.SETUP, why, refs=_refs(task))
         if task.key in self._unrecorded_keys:
             return Fated(Fate.UNRECORDED, cause="its answer was accepted and is not in the counts", refs=_refs(task))
         if good:
@@ -337,6 +343,18 @@ class Fates:
         witness = stream.witness
         return witness is not None and bool(witness.detail.remaining)
 
+    def _find_undeclared(self) -> dict[TaskKey, str]:
+        """Find the tasks of which no answer was saved, since each named an algorithm that the pipeline lacks."""
+        found: dict[TaskKey, str] = {}
+        for one in self.accounts:
+            witness = one.stream.witness
+            lacking = {} if witness is None else {_identity(reply): key for reply, key in witness.undeclared.items()}
+            for task in one.stream.tasks if lacking else ():
+                keys = [lacking.get((task.key, lease.delivery)) for lease, _ in task.accepted()]
+                if keys and all(keys):
+                    found[task.key] = str(keys[0])
+        return found
+
     def _name_unrecorded(self) -> frozenset[TaskKey]:
         """Name the tasks that are missing from the counts, where a whole log gives names; else only their number."""
         named: set[TaskKey] = set()
@@ -345,6 +363,12 @@ class Fates:
             if self.unrecorded[id(one.stream)] and witness is not None and witness.recorded is not None:
                 named |= unrecorded_by_name(one.stream, witness.recorded - witness.unsaved)
         return frozenset(named)
+
+
+def _identity(reply_subject: str) -> tuple[TaskKey, int] | None:
+    """Return the task and the delivery that a reply subject names."""
+    one = parse_reply_subject(reply_subject)
+    return None if one is None else ((one.stream, one.sequence, one.published), one.delivery)
 
 
 def _is_plain(task: Task) -> bool:

@@ -57,6 +57,7 @@ def job_reaches_its_end(case: Case) -> Finding:
     streams = [stream for stream in case.streams.all if stream.is_last]
     if not streams:
         return case.say(ENDS, Status.NOT_APPLICABLE, "no job handed anything out")
+    failing: list[Stream] = []
     failed: list[str] = []
     unknown: list[str] = []
     ended: list[str] = []
@@ -64,17 +65,26 @@ def job_reaches_its_end(case: Case) -> Finding:
     for stream in streams:
         back = _went_back(case, stream)
         if back is not None:
+            failing.append(stream)
             failed.append(f"job {stream.job} was {back[0].status} and went back to {back[1].status}")
             refs += [back[0].ref, back[1].ref]
             continue
         status, text = _end_of(case, stream)
         {Status.FAIL: failed, Status.UNKNOWN: unknown, Status.PASS: ended}[status].append(text)
-        refs += [one.ref for one in case.streams.seen(stream.job)[-1:]] if status is Status.FAIL else []
+        if status is Status.FAIL:
+            failing.append(stream)
+            refs += [one.ref for one in case.streams.seen(stream.job)[-1:]]
     if failed:
-        return case.say(ENDS, Status.FAIL, "; ".join(failed), refs=refs, judged=len(streams))
+        whose = Whose.SETUP if all(_is_unregistered(case, stream) for stream in failing) else None
+        return case.say(ENDS, Status.FAIL, "; ".join(failed), refs=refs, whose=whose, judged=len(streams))
     if unknown:
         return case.say(ENDS, Status.UNKNOWN, "; ".join(unknown), judged=len(streams))
     return case.say(ENDS, Status.PASS, "; ".join(ended), judged=len(streams))
+
+
+def _is_unregistered(case: Case, stream: Stream) -> bool:
+    """Say whether answers of a job cannot be saved, since its pipeline does not declare their algorithms."""
+    return any(task.key in case.fates.undeclared for task in stream.tasks)
 
 
 def _went_back(case: Case, stream: Stream) -> tuple[Seen, Seen] | None:
@@ -99,6 +109,11 @@ def _end_of(case: Case, stream: Stream) -> tuple[Status, str]:
     if detail.is_final:
         return Status.PASS, f"job {stream.job} ended with {detail.status}"
     counts = "nothing counted yet" if witness.size is None else f"{detail.processed} of {witness.size} processed"
+    if _is_unregistered(case, stream):
+        return (
+            Status.FAIL,
+            f"job {stream.job} is {detail.status}: answers that are not saved keep it from its end ({counts})",
+        )
     if detail.remaining == 0 and _counted_for(case, stream) >= ENDS_WITHIN:
         return Status.FAIL, f"job {stream.job} is {detail.status} although all of it is counted ({counts})"
     account = case.fates.account(stream)

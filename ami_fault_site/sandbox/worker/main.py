@@ -17,12 +17,13 @@ from ami_fault_site.sandbox.worker.misbehaviour import MISBEHAVIOURS
 from ami_fault_site.sandbox.worker.pipelines import PIPELINES
 from ami_fault_site.sandbox.worker.settings import MISBEHAVE, SettingsError, read_settings
 
+REGISTER = "register"
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Work until interrupted (130); 2 if the arguments or the settings are wrong."""
+    """Work until interrupted (130), or register and leave (0); 2 if what was asked for is wrong or is refused."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(
         level=logging.INFO,
@@ -35,8 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if settings.misbehave:
             meaning = MISBEHAVIOURS[settings.misbehave].meaning
             logging.getLogger(__name__).warning("Misbehaving on purpose, %s: %s", settings.misbehave, meaning)
-        for project_id in arguments.register:
-            register_pipelines(settings, project_id, pipelines)
+        if arguments.command == REGISTER:
+            done = [register_pipelines(settings, project, pipelines) for project in arguments.project]
+            return 0 if all(done) else EXIT_USAGE
         with lasting_interrupts():
             run_worker(settings, pipelines)
     except SettingsError as error:
@@ -59,35 +61,36 @@ def _environ(misbehave: str | None) -> dict[str, str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    meanings = [f"  {name:<20}{one.meaning}" for name, one in MISBEHAVIOURS.items()]
+    meanings = [f"  {name:<22}{one.meaning}" for name, one in MISBEHAVIOURS.items()]
     parser = argparse.ArgumentParser(
         prog="ami-sample-worker",
         description=__doc__,
         epilog="\n".join(["misbehaviours:", *meanings]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--pipeline",
-        action="append",
-        choices=PIPELINES,
-        metavar="NAME",
-        help=f"work on this pipeline's jobs; may be repeated (default: {', '.join(PIPELINES)})",
-    )
-    parser.add_argument(
-        "--register",
-        action="append",
-        default=[],
-        type=int,
-        metavar="PROJECT",
-        help="tell this project about the pipelines before work begins; may be repeated",
-    )
+    _add_pipeline(parser, None)
     parser.add_argument(
         "--misbehave",
         choices=MISBEHAVIOURS,
         metavar="NAME",
         help=f"do something wrong, see below; comes before {MISBEHAVE}",
     )
+    commands = parser.add_subparsers(dest="command", title="instead of working")
+    register = commands.add_parser(REGISTER, help="tell a project about the pipelines and their algorithms, and leave")
+    register.add_argument("--project", action="append", required=True, type=int, metavar="NUMBER", help="repeatable")
+    _add_pipeline(register, argparse.SUPPRESS)
     return parser
+
+
+def _add_pipeline(parser: argparse.ArgumentParser, default: str | None) -> None:
+    parser.add_argument(
+        "--pipeline",
+        action="append",
+        choices=PIPELINES,
+        default=default,
+        metavar="NAME",
+        help=f"only this pipeline; may be repeated (default: {', '.join(PIPELINES)})",
+    )
 
 
 if __name__ == "__main__":

@@ -96,6 +96,11 @@ class _SwallowsErrors(Conduct):
         ]
 
 
+class _NamesAnUndeclaredAlgorithm(Conduct):
+    def work_off(self, _batch: Batch, _pipeline: str, work: Work) -> list[Answer] | None:
+        return [_by(answer, {"name": "Undeclared detector", "key": "undeclared_detector"}) for answer in work()]
+
+
 @dataclass(frozen=True)
 class Misbehaviour:
     """What a worker does wrong, in one sentence: the conduct that it is, and how it repeats requests otherwise.
@@ -123,6 +128,9 @@ MISBEHAVIOURS: Mapping[str, Misbehaviour] = {
     "fails-the-batch": Misbehaviour("One image that cannot be loaded fails its whole batch.", _FailsTheBatch),
     "swallows-errors": Misbehaviour(
         "An image that cannot be loaded is answered as one without detections.", _SwallowsErrors
+    ),
+    "undeclared-algorithm": Misbehaviour(
+        "Its detections name an algorithm that nobody has registered.", _NamesAnUndeclaredAlgorithm
     ),
     "never-retries": Misbehaviour("A download or a poll that fails is not tried again.", retry={"total": 0}),
     "retries-at-once": Misbehaviour(
@@ -165,6 +173,15 @@ def _rotated(answers: list[Answer], batch: Batch) -> list[Answer]:
         _about(answer, *images[neighbour["reply_subject"]])
         for answer, neighbour in zip(answers, neighbours, strict=True)
     ]
+
+
+def _by(answer: Answer, algorithm: Mapping[str, str]) -> Answer:
+    """Return an answer whose detections name this algorithm."""
+    result = answer["result"]
+    detections = result.get("detections")
+    if not isinstance(detections, list):
+        return answer
+    return {**answer, "result": {**result, "detections": [{**one, "algorithm": algorithm} for one in detections]}}
 
 
 def _about(answer: Answer, image_id: str, url: str) -> Answer:
