@@ -23,6 +23,7 @@ _GIVEN_UP = re.compile(r"jobs_health_check: marked (\d+) image")
 class JobLog:
     """Reads a job's log piece by piece: each excerpt holds the newest lines of its moment.
 
+    Of a job that was run again it tells of the last time; `restarted` is whether that was after the first excerpt.
     `undeclared` are reply subjects whose answers name an algorithm, the value, that the pipeline does not declare.
     `is_whole` is whether the excerpts reach back to the job's start and overlap, so that no line is missing.
     """
@@ -38,6 +39,7 @@ class JobLog:
         self.is_whole = False
         self._tail: tuple[str, ...] = ()
         self._has_begun = False
+        self._is_followed = False
         self._last_reply = ""
 
     def add(self, newest_first: Sequence[str]) -> None:
@@ -54,6 +56,7 @@ class JobLog:
         self._has_begun = True
         for line in lines[start:]:
             self._read(line)
+        self._is_followed = True
         self.consumer = self.consumer or consumer_settings(lines)
         self._tail = tuple(lines[-_TAIL:])
 
@@ -85,8 +88,10 @@ class JobLog:
         queued = _QUEUED.search(line)
         if queued:
             self.queued = int(queued[1])
-        if _RESTARTED.search(line):
-            self.restarted = True
+        if _RESTARTED.search(line):  # from here on it is about other tasks
+            self.restarted = self.restarted or self._is_followed
+            self.recorded, self.unsaved, self.undeclared = set(), set(), {}
+            self.delivered, self.queued, self._last_reply = 0, None, ""
 
 
 def given_up(errors: Sequence[str]) -> int:

@@ -27,7 +27,7 @@ class ServiceError(Exception):
 
 
 class Service:
-    """The service's job API, read only."""
+    """The service's job API, as far as a run needs it."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -66,6 +66,17 @@ class Service:
         if not isinstance(parsed, dict):
             raise ServiceError(f"status {answer.status_code}")
         return parsed
+
+    def retry(self, number: int) -> None:
+        """Have a job run again from nothing; raises ServiceError with what the service says if it refuses."""
+        url = f"{self._target.base_url}/jobs/{number}/retry/"
+        try:
+            answer = requests.post(url, headers=self._headers, timeout=_TIMEOUT)
+        except requests.RequestException as error:
+            raise ServiceError(f"job {number} cannot be run again: {type(error).__name__}") from error
+        if not answer.ok:
+            said = f"{answer.status_code}: {redact(' '.join(answer.text.split()))[:200]}"
+            raise ServiceError(f"job {number} cannot be run again: {self._target.host} says {said}")
 
 
 @dataclass(frozen=True)

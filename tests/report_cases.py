@@ -134,11 +134,12 @@ def report_of(
     outcome: Outcome | None = Outcome.DRAINED,
     code: int | None = None,
     nothing_fired: bool = False,
+    baseline: Verdict | None = None,
 ) -> Report:
     """Make a report on the short run, or on another case."""
     judged = verdict_of(*findings, nothing_fired=nothing_fired)
     about = short_case() if case is None else case
-    return report.build(about, judged, runs, gate=gate, strict=strict, outcome=outcome, code=code)
+    return report.build(about, judged, runs, gate=gate, strict=strict, outcome=outcome, code=code, baseline=baseline)
 
 
 def shown(made: Report, verbose: bool = False, width: int = 120, colours: bool = False) -> str:

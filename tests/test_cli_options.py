@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import pytest
 
 from ami_fault_site import runfolder
 from ami_fault_site.cli import main
-from ami_fault_site.cli.options import Chosen, Placed, sandbox_options, settle
+from ami_fault_site.cli.options import Chosen, Placed, sandbox_options, settle, without_faults
 from ami_fault_site.cli.speaking import RefusedError
 from ami_fault_site.faults import Mode, Point
 from ami_fault_site.grammar import GRAMMAR, parse_rules
@@ -251,3 +252,28 @@ def test_a_run_that_is_terminated_asks_its_worker_books_it_and_tells_the_verdict
     ended = {event["event"]: event for event in events}
     assert (ended["exit"]["kind"], ended["exit"]["code"]) == ("operator", 0)
     assert (ended["outcome"]["outcome"], events[-1]["event"]) == ("interrupted", "end")
+
+
+# --- without faults
+
+
+def test_without_faults_nothing_strikes_and_what_is_known_of_the_service_and_the_worker_stays() -> None:
+    chosen = Chosen("heavy", "7", (12,), "here/run", Placed(Point.IDLE), ("tasks: reset",), time_limit="2h")
+    environ = {
+        "AMI_TEST_RULES": "result: reset", "AMI_TEST_PERMANENT_ERROR_IMAGES": "3", "AMI_TEST_MAX_FAULTS": "2",
+        "AMI_TEST_ACK_WAIT": "30", "AMI_TEST_TASK_LOOP": "a:b", "AMI_TEST_PROTECTED_HOSTS": "h.example", "PATH": "/bin",
+    }  # fmt: skip
+
+    settled = settle(*without_faults(chosen, environ), in_sandbox=False).effective.settings
+
+    assert (settled.seed, settled.jobs, settled.run_dir) == (7, {12}, "here/run-baseline")
+    assert (settled.ack_wait, settled.task_loop, settled.protected_hosts) == (30.0, "a:b", ("h.example",))
+    assert (settled.rules, settled.permanent_error_images, settled.stop_after) == ((), (), None)
+    rates = (settled.worker_crash_rate, settled.network_error_rate, settled.transient_error_rate)
+    assert (*rates, settled.corrupt_image_rate, settled.image_404_rate) == (0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def test_without_a_folder_of_its_own_a_run_without_faults_lies_beside_the_others() -> None:
+    chosen, _ = without_faults(Chosen("heavy"), {})
+
+    assert re.fullmatch(r"ami-fault-runs/\d{8}T\d{6}Z-baseline", chosen.run_dir)

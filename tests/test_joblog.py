@@ -108,10 +108,23 @@ def test_it_adds_up_the_deliveries_to_anybody() -> None:
     assert log.delivered == 24
 
 
-def test_it_tells_whether_somebody_ran_the_job_again() -> None:
-    assert read([CONSUMER, QUEUED, "INFO Re-running job 7"]).restarted
-    assert not read([CONSUMER, QUEUED]).restarted
-    assert read([CONSUMER, QUEUED, "INFO Re-running job 7"], [CONSUMER, *stamped("a", "b")]).restarted
+def test_it_tells_whether_somebody_ran_the_job_again_since_it_was_first_looked_at() -> None:
+    before, after = [CONSUMER, QUEUED], [CONSUMER, QUEUED, "INFO Re-running job 7"]
+
+    assert read(before, after).restarted
+    assert not read(before, before).restarted
+    assert not read(after, after).restarted
+    assert read(before, after, [*after, *stamped("a", "b")]).restarted
+
+
+def test_of_a_job_that_was_run_again_it_tells_of_the_last_time() -> None:
+    fetched = "INFO Tasks fetched: requested=8, delivered=8"
+    error = "ERROR Error processing pipeline result for job 7: my_detector is not a known algorithm"
+    first = [CONSUMER, QUEUED, fetched, recorded(3), error]
+    log = read([*first, "INFO Re-running job 7", CONSUMER, QUEUED.replace("40/40", "12/40"), fetched, recorded(4)])
+
+    assert (log.recorded, log.unsaved, log.undeclared) == ({subject(4)}, set(), {})
+    assert (log.delivered, log.queued, log.is_whole) == (8, 12, True)
 
 
 # --- how excerpts are put together

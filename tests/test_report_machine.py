@@ -23,7 +23,7 @@ def test_the_keys_stay_what_they_are() -> None:
     assert list(parsed) == KEYS
     assert list(parsed["findings"][0]) == [
         "check", "group", "whose", "status", "text", "meaning", "is_safety", "is_gated", "judged", "known", "tasks",
-        "evidence", "warnings", "notes",
+        "evidence", "warnings", "notes", "in_baseline",
     ]  # fmt: skip
     assert list(parsed["jobs"][0]) == [
         "job", "filling", "is_last", "tasks", "answered", "with_error", "unheard", "elsewhere", "status", "processed",

@@ -22,6 +22,7 @@ from tests.report_cases import (
     report_of,
     short_case,
     short_run,
+    verdict_of,
 )
 
 NUMBERS = "4 of 4 answered, 1 crash and 1 other fault, 2 came back, slowest 8.3 s (ack_wait 8 s)"
@@ -207,3 +208,25 @@ def test_a_dry_run_shows_nothing_and_says_so() -> None:
     assert report_of(nothing_fired=True, case=dry_case()).headline == (
         "VACUOUS a dry run: 3 faults would have struck, and nothing was touched: this run shows nothing"
     )
+
+
+# --- what fails without faults, too
+
+
+def test_what_fails_without_faults_too_says_so_and_comes_after_what_does_not() -> None:
+    old, new = failing("no-task-lost", is_safety=True), failing("no-cascade")
+    report = report_of(old, new, baseline=verdict_of(old, finding("no-cascade")))
+
+    assert report.code == 1
+    assert report.headline == ("FAIL service: no-cascade: no-cascade happened; also fails: no-task-lost (service)")
+    told = report.finding("no-task-lost")
+    assert told is not None
+    assert told.in_baseline
+    assert told.text == "no-task-lost happened; fails without faults, too"
+    assert [one.check for one in report.findings if one.in_baseline] == ["no-task-lost"]
+
+
+def test_what_fails_without_faults_only_is_not_told_of_this_run() -> None:
+    report = report_of(finding("no-cascade"), baseline=verdict_of(failing("no-cascade")))
+
+    assert [one.check for one in report.findings if one.in_baseline] == []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,8 +18,9 @@ from ami_fault_site.endings import Until
 from ami_fault_site.faults import Mode, Point
 from ami_fault_site.profiles import Effective
 from ami_fault_site.rules import CRASH, keys_at, plain, quoted
+from ami_fault_site.runfolder import HOME
 from ami_fault_site.sandbox.options import SandboxOptions
-from ami_fault_site.settings import SCENARIO
+from ami_fault_site.settings import ENABLED, PREFIX, SCENARIO
 from ami_fault_site.settings import plain as setting_text
 
 SANDBOX_PROFILE = "medium"
@@ -55,6 +58,10 @@ TimeLimitOption = Annotated[
         metavar="SECONDS|90m|2h",
         help="As --timeout, and the last ack_wait of it without faults, so that they can heal.",
     ),
+]
+BaselineOption = Annotated[
+    bool,
+    typer.Option("--baseline", help="Do the same job once without faults first: what fails there too is told apart."),
 ]
 WorkersOption = Annotated[int, typer.Option(min=1, help="How many workers to run side by side.")]
 RunDirOption = Annotated[str, typer.Option(help="The run folder; default ./ami-fault-runs/<UTC>-<seed>.")]
@@ -146,6 +153,22 @@ class Chosen:
         if not seconds:
             raise RefusedError(f"--time-limit={self.time_limit!r}: is a duration above 0, such as 5400, 90m or 2h")
         return seconds
+
+
+_LASTING = (
+    ENABLED, "AMI_TEST_PROTECTED_HOSTS", "AMI_TEST_ALLOWED_HOSTS", "AMI_TEST_ACK_WAIT", "AMI_TEST_MAX_DELIVER",
+    "AMI_TEST_JOBS", "AMI_TEST_TASK_LOOP", "AMI_TEST_WORKER_COMMAND", "AMI_TEST_SENTRY",
+)  # fmt: skip
+"""The settings that hold without faults, too."""
+
+
+def without_faults(chosen: Chosen, environ: Mapping[str, str]) -> tuple[Chosen, dict[str, str]]:
+    """Return the same choice and environment with nothing that strikes, and a run folder of its own."""
+    kept = {name: text for name, text in environ.items() if not name.startswith(PREFIX) or name in _LASTING}
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    folder = f"{chosen.run_dir or Path(HOME) / stamp}-baseline"
+    nothing = Chosen(seed=chosen.seed, jobs=chosen.jobs, run_dir=folder)
+    return nothing, {**kept, SCENARIO[0]: "0"}
 
 
 @dataclass(frozen=True)

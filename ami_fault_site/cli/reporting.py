@@ -44,7 +44,15 @@ def report_command(
     others = {name: verdicts.case_of(verdicts.find([name]), verdicts.Asked()) for name in compare or []}
     with runs.uncollected():
         case = verdicts.case_of(paths, asked)
-        made = report.build(case, judge(case, asked.known), paths, gate=gate, strict=False, outcome=None)
+        made = report.build(
+            case,
+            judge(case, asked.known),
+            paths,
+            gate=gate,
+            strict=False,
+            outcome=None,
+            baseline=verdicts.judged_baseline(asked),
+        )
     path = paths[0] / pages.PAGE if html is None else html
     try:
         pages.write(path, case, made, others)

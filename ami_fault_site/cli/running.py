@@ -12,10 +12,10 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from ami_fault_site import display, profiles, runfolder, target
+from ami_fault_site import display, profiles, runfolder, runs, target
 from ami_fault_site.cli import options, verdicts
 from ami_fault_site.cli.sandboxing import exports
-from ami_fault_site.cli.speaking import SETTINGS_WRONG, RefusedError, app, say
+from ami_fault_site.cli.speaking import INTERRUPTED, SETTINGS_WRONG, USAGE, RefusedError, app, say
 from ami_fault_site.endings import Options, Outcome, Until
 from ami_fault_site.hosts import refused_host
 from ami_fault_site.profiles import Effective
@@ -69,7 +69,7 @@ def run(
     gate: verdicts.GateOption = Gate.ALL,
     known: verdicts.KnownOption = None,
     strict: verdicts.StrictOption = False,
-    baseline: verdicts.BaselineOption = "",
+    baseline: options.BaselineOption = False,
     as_json: verdicts.JsonOption = False,
     junit: verdicts.JunitOption = None,
     markdown: verdicts.MarkdownOption = None,
@@ -83,13 +83,13 @@ def run(
     sabotage: options.SabotageOption = "",
 ) -> None:
     """Run a worker under faults, start it again when it crashes, and say whether the service lost anything."""
-    judged = verdicts.Asked(gate, verdicts.read_known(known or []), strict, as_json, junit, markdown, baseline, verbose)
+    judged = verdicts.Asked(gate, verdicts.read_known(known or []), strict, as_json, junit, markdown, verbose=verbose)
     placed = options.Placed(at, task, mode, times)
     chosen = options.Chosen(profile, seed, tuple(job or ()), run_dir, placed, tuple(rule or ()), dry_run, time_limit)
     delay = _restart_delay(sandbox) if restart_delay is None else restart_delay
     ending = Options(until, max_restarts, delay, idle_after, timeout, workers=workers)
     given = {"images": images, "jobs": jobs, "ack-wait": ack_wait, "max-deliver": max_deliver, "reaper": reaper}
-    asked = _Asked(chosen, ending, command or [], pipeline or [], {**given, "sabotage": sabotage}, judged)
+    asked = _Asked(chosen, ending, command or [], pipeline or [], {**given, "sabotage": sabotage}, judged, baseline)
     raise typer.Exit(_in_sandbox(asked) if sandbox else _anywhere(asked))
 
 
@@ -107,6 +107,7 @@ class _Asked:
     pipelines: list[str]
     sandboxed: Mapping[str, object]
     judged: verdicts.Asked
+    with_baseline: bool = False
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     sandbox: SandboxInfo | None = None
 
@@ -135,6 +136,34 @@ def _anywhere(asked: _Asked) -> int:
 
 
 def _run(asked: _Asked) -> int:
+    if asked.with_baseline:
+        options.settle(asked.chosen, asked.environ, asked.sandbox is not None)  # what is wrong is told before it begins
+        say("the same job without faults first")
+        baseline = _without_faults(asked)
+        asked = replace(asked, judged=replace(asked.judged, baseline=str(baseline)))
+    folder, outcome = _conduct(asked)
+    return verdicts.deliver([folder], asked.judged, outcome)
+
+
+def _without_faults(asked: _Asked) -> Path:
+    """Do the job once without faults, have it run again, and return the folder; raises RefusedError if it cannot be."""
+    chosen, environ = options.without_faults(asked.chosen, asked.environ)
+    folder, outcome = _conduct(replace(asked, chosen=chosen, environ=environ))
+    if outcome not in (Outcome.DRAINED, Outcome.IDLE, Outcome.EXITED):
+        code = INTERRUPTED if outcome is Outcome.INTERRUPTED else USAGE
+        raise RefusedError(
+            f"--baseline: without faults the run did not come to its end ({outcome.value}): {folder}", code
+        )
+    history, _ = runs.read([folder])
+    service = Service(target_of(asked.environ, Settings()))
+    for job in sorted(history.jobs):
+        service.retry(job)
+        say(f"job {job} has been done without faults ({folder}), and is run again with them")
+    return folder
+
+
+def _conduct(asked: _Asked) -> tuple[Path, Outcome]:
+    """Supervise one run, and return its folder and how it ended."""
     settled = options.settle(asked.chosen, asked.environ, asked.sandbox is not None)
     effective = settled.effective
     where = target_of(asked.environ, effective.settings)
@@ -142,8 +171,6 @@ def _run(asked: _Asked) -> int:
     service = Service(where)
     if asked.options.until is Until.DRAINED:
         service.probe()
-    if asked.judged.baseline:
-        verdicts.find([asked.judged.baseline])  # a name that is wrong is told before the run, not after it
     joined = runfolder.join(effective.settings, Path.cwd() / runfolder.HOME)
     run_folder, settings = joined.run, joined.settings
     first = run_folder.take_charge()
@@ -152,8 +179,7 @@ def _run(asked: _Asked) -> int:
     if run_folder.holds_a_run():
         raise RefusedError(f"AMI_TEST_RUN_DIR={str(run_folder.path)!r}: holds a run already", SETTINGS_WRONG)
     environ = _environ(asked.environ, settled.over, settings, run_folder)
-    outcome = _supervise(asked, command, where, service, run_folder, settings, environ)
-    return verdicts.deliver([run_folder.path], asked.judged, outcome)
+    return run_folder.path, _supervise(asked, command, where, service, run_folder, settings, environ)
 
 
 def _supervise(
@@ -214,6 +240,8 @@ def _invocation(asked: _Asked, settings: Settings) -> str:
         words += ["--timeout", f"{asked.options.timeout:g}"]
     if asked.options.restart_delay != _restart_delay(asked.sandbox is not None):
         words += ["--restart-delay", f"{asked.options.restart_delay:g}"]
+    if asked.with_baseline:
+        words.append("--baseline")
     if asked.options.workers > 1:
         words += ["--workers", str(asked.options.workers)]
     words += [part for name in asked.pipelines for part in ("--pipeline", name)]

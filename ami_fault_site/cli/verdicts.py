@@ -17,7 +17,7 @@ from ami_fault_site.cli import pages
 from ami_fault_site.cli.speaking import RefusedError, say
 from ami_fault_site.endings import Outcome
 from ami_fault_site.history import History
-from ami_fault_site.verdict import SLUGS, Case, judge
+from ami_fault_site.verdict import SLUGS, Case, Verdict, judge
 from ami_fault_site.verdict.calm import usual_answer_time
 from ami_fault_site.verdict.terms import Gate
 
@@ -32,7 +32,9 @@ JunitOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write th
 MarkdownOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write the report as Markdown, for the summary of a CI job.")
 ]
-BaselineOption = Annotated[str, typer.Option(metavar="RUN", help="A run without faults to compare answer times with.")]
+BaselineOption = Annotated[
+    str, typer.Option(metavar="RUN", help="A run without faults: what fails there too is not blamed on the faults.")
+]
 AckWaitOption = Annotated[float | None, typer.Option(min=0.001, help="What the service is set to, in seconds.")]
 MaxDeliverOption = Annotated[int | None, typer.Option(min=1, help="What the service is set to.")]
 SameServiceOption = Annotated[
@@ -94,6 +96,13 @@ def case_of(paths: Sequence[Path], asked: Asked) -> Case:
     return Case(history, replace(facts, damage=(*facts.damage, *runs.gaps(history))))
 
 
+def judged_baseline(asked: Asked) -> Verdict | None:
+    """Judge the run without faults that is compared with, None if there is none."""
+    if not asked.baseline:
+        return None
+    return judge(case_of(find([asked.baseline]), replace(asked, baseline="")))
+
+
 def _refuse_several_services(history: History, asked: Asked) -> None:
     """Raise RefusedError if the runs tested different services: job 1 of one is not job 1 of another."""
     named = {", ".join(sorted(hosts)): run for run, hosts in history.targets.items()}
@@ -123,7 +132,10 @@ def deliver(paths: Sequence[Path], asked: Asked, outcome: Outcome | None = None)
     with runs.uncollected():
         case = case_of(paths, asked)
         verdict = judge(case, asked.known)
-        made = report.build(case, verdict, paths, gate=asked.gate, strict=asked.strict, outcome=outcome)
+        before = judged_baseline(asked)
+        made = report.build(
+            case, verdict, paths, gate=asked.gate, strict=asked.strict, outcome=outcome, baseline=before
+        )
     if outcome is not None:
         pages.keep(paths[0], case, made)
     try:

@@ -50,7 +50,7 @@ class ToldFinding:
     """What one check says. `is_gated` is whether its failure decides the exit code, `known` why it was expected.
 
     `evidence` are lines of ledger files under the run's folder, as file:line, `notes` what the operator did shortly
-    before one of them was written.
+    before one of them was written. `in_baseline` is whether it fails in the run without faults as well.
     """
 
     check: str
@@ -67,6 +67,7 @@ class ToldFinding:
     evidence: tuple[str, ...]
     warnings: tuple[str, ...]
     notes: tuple[NoteRow, ...] = ()
+    in_baseline: bool = False
 
     @property
     def fails(self) -> bool:

@@ -26,11 +26,13 @@ def build(
     strict: bool,
     outcome: Outcome | None,
     code: int | None = None,
+    baseline: Verdict | None = None,
 ) -> Report:
     """Make the report on a case. `runs` are the folders that it was read from, in that order.
 
     `outcome` is how the run ended that has just been supervised, None where nothing was run; it has a say in the exit
-    code. A `code` that is given takes its place.
+    code. A `code` that is given takes its place. `baseline` is the verdict on a run without faults: what fails there
+    too is not blamed on the faults.
     """
     if code is None:
         code = exit_code(outcome, verdict, gate, strict)
@@ -43,7 +45,7 @@ def build(
         strict=strict,
         nothing_fired=verdict.nothing_fired,
         runs=run_rows(case, runs),
-        findings=tuple(_told(case, finding, gate) for finding in verdict.findings),
+        findings=tuple(_told(case, finding, gate, _fails(baseline, finding)) for finding in verdict.findings),
         worker=figures.worker_figures(case),
         faults=figures.fault_rows(case),
         kinds=dict(sorted(case.history.kinds.items())),
@@ -64,7 +66,14 @@ def build(
     return replace(report, headline=first_line(report), next=next_lines(report))
 
 
-def _told(case: Case, finding: Finding, gate: Gate) -> ToldFinding:
+def _fails(baseline: Verdict | None, finding: Finding) -> bool:
+    """Say whether a check that fails does so without faults, too."""
+    if baseline is None or finding.status is not Status.FAIL:
+        return False
+    return baseline.finding(finding.check.slug).status is Status.FAIL
+
+
+def _told(case: Case, finding: Finding, gate: Gate, in_baseline: bool) -> ToldFinding:
     tasks = [case.history.tasks[key] for key in finding.tasks]
     if finding.status is Status.FAIL:  # those first that are the doing of whoever is blamed
         tasks.sort(key=lambda task: case.fates.of(task).whose is not finding.whose)
@@ -73,7 +82,7 @@ def _told(case: Case, finding: Finding, gate: Gate) -> ToldFinding:
         group=finding.check.group.value,
         whose=finding.whose.value,
         status=finding.status.value,
-        text=finding.text,
+        text=f"{finding.text}; fails without faults, too" if in_baseline else finding.text,
         meaning=finding.check.meaning,
         is_safety=finding.check.is_safety,
         is_gated=gate is Gate.ALL or gate.value == finding.whose.value,
@@ -83,4 +92,5 @@ def _told(case: Case, finding: Finding, gate: Gate) -> ToldFinding:
         evidence=tuple(ledger_line(place) for place in finding.evidence),
         warnings=finding.warnings,
         notes=tuple(notes.row(case, one) for one in notes.beside(case, finding)),
+        in_baseline=in_baseline,
     )

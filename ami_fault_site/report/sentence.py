@@ -38,9 +38,9 @@ def leading(findings: Sequence[ToldFinding]) -> ToldFinding:
     return min(findings, key=weight)
 
 
-def weight(finding: ToldFinding) -> tuple[bool, bool]:
-    """Return by what findings are put in order: whether a task was lost comes first, then other matters of safety."""
-    return finding.check != NOT_LOST.slug, not finding.is_safety
+def weight(finding: ToldFinding) -> tuple[bool, bool, bool]:
+    """Return by what findings are put in order: what fails under faults only, lost tasks, other matters of safety."""
+    return finding.in_baseline, finding.check != NOT_LOST.slug, not finding.is_safety
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

@@ -65,7 +65,7 @@ def worth_a_line(report: Report, verbose: bool = False) -> list[ToldFinding]:
     """
     chosen = [one for one in report.findings if one.status != "pass" or one.warnings or verbose]
 
-    def rank(one: ToldFinding) -> tuple[int, int, tuple[bool, bool]]:
+    def rank(one: ToldFinding) -> tuple[int, int, tuple[bool, bool, bool]]:
         place = _WARNING if one.status == "pass" and one.warnings else _RANK[state(one)]
         return place, _OWNERS.index(one.whose), weight(one)
 
