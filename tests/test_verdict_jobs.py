@@ -170,7 +170,10 @@ def test_half_an_hour_after_its_last_task_the_reaper_must_have_come(at: float, s
     assert finding.status is status
     if status is Status.FAIL:
         minutes = {1801.0: 30, 2161.0: 36}[at]
-        assert finding.text == f"job 7 is STARTED {minutes} minutes after its last task (0 of 2 processed)"
+        assert finding.text == (
+            f"job 7 is STARTED {minutes} minutes after its last task (0 of 2 processed); "
+            "no reaper has taken it: is there one in the service's stack (Celery beat)?"
+        )
         assert lines(finding.evidence) == ["1:1"]
 
 

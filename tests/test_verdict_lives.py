@@ -429,3 +429,39 @@ def test_a_process_that_only_wrote_a_note_is_no_life_and_nobodys_parent() -> Non
 
     assert [one.name for one in lives_of(books).all()] == ["process 10 on h"]
     assert holder_of(books, main).name == "process 10 on h"
+
+
+# --- started again by others
+
+
+def test_a_container_that_is_started_again_has_a_life_each_time_although_its_worker_is_always_process_1() -> None:
+    books = Books()
+    mains = [books.process(1, 0, part=part).start(at, 0) for part, at in ((1, 1.0), (2, 100.0), (3, 200.0))]
+    loaders = [books.process(7, 0, part=part).start(at, 1) for part, at in ((1, 2.0), (2, 101.0), (3, 201.0))]
+
+    lives = [holder_of(books, main).key for main in mains]
+    assert len(set(lives)) == 3
+    assert [holder_of(books, loader).key for loader in loaders] == lives
+    assert len(lives_of(books).all()) == 3
+
+
+def test_after_a_reboot_a_number_that_is_used_again_is_no_parent_of_before() -> None:
+    """The monotonic clock begins anew: by its readings alone the old process could be the new one's parent."""
+    books = Books()
+    before = books.process(10, 0, part=1).start(1.0, 1)
+    after = books.process(20, 0, base=5000.0, part=2).start(3.0, 10)
+
+    assert holder_of(books, after).key != holder_of(books, before).key
+
+
+def test_several_workers_of_one_supervisor_are_named_by_their_numbers() -> None:
+    books = Books()
+    supervisor = books.supervisor()
+    supervisor.spawn(0.1, 1, worker=1)
+    supervisor.spawn(0.2, 2, worker=2)
+    first, second = books.process(10, 1).start(1.0), books.process(11, 2).start(1.0)
+
+    assert [holder_of(books, one).name for one in (first, second)] == [
+        "worker 1, incarnation 1",
+        "worker 2, incarnation 2",
+    ]

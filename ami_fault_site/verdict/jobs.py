@@ -121,10 +121,8 @@ def _end_of(case: Case, stream: Stream) -> tuple[Status, str]:
         return Status.FAIL, f"job {stream.job} is {detail.status} although all of it was answered ({counts})"
     idle = witness.wall - _last_traffic(case, stream, witness.wall)
     if idle >= REAPED_WITHIN:
-        return (
-            Status.FAIL,
-            f"job {stream.job} is {detail.status} {idle / 60:.0f} minutes after its last task ({counts})",
-        )
+        late = f"job {stream.job} is {detail.status} {idle / 60:.0f} minutes after its last task ({counts})"
+        return Status.FAIL, f"{late}; no reaper has taken it: is there one in the service's stack (Celery beat)?"
     what = f"job {stream.job} is {detail.status}, not at its end ({counts})"
     gone = [task for task in stream.tasks if case.fates.of(task).fate in _GONE]
     if gone:

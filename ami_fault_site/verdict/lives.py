@@ -190,7 +190,8 @@ class Lives:
         while True:
             last = line[-1]
             older = self._by_pid.get((last.run, last.host, last.parent), [])
-            parents = [one for one in older if one.first <= last.first and one not in line]
+            same = [one for one in older if one.clock == last.clock]  # not before its host was started anew
+            parents = [one for one in same if one.first <= last.first and one not in line]
             youngest = max(parents, key=lambda one: one.first, default=None)  # its number may have been used before
             if youngest is None or youngest.incarnation != last.incarnation:
                 return line
