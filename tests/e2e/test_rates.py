@@ -137,11 +137,11 @@ def test_the_set_rate_is_met_within_4_sigma_through_the_hooks(
     assert done.returncode == 0, done.stderr
     history, reader = History(), Reader(RunFolder(tmp_path / "run").ledger)
     history.add(reader.new())
-    assert reader.damage == []
+    assert (reader.damage, RunFolder(tmp_path / "run").is_incomplete()) == ([], False), done.stderr
     tried = calls
     for effect in CASES[what]:
         # Each call was rolled for, and booked, exactly once.
-        assert history.eligible[effect.value] == (tried if rate else 0)
+        assert history.eligible[effect.value] == (tried if rate else 0), done.stderr
         injected = history.injected[effect.value]
         assert abs(injected - tried * rate) <= 4 * (tried * rate * (1 - rate)) ** 0.5
         tried -= injected

@@ -64,9 +64,14 @@ def worker_environ(environ: dict[str, str], info: SandboxInfo, **more: str) -> d
         "AMI_NUM_WORKERS": "1",
         "AMI_SAMPLE_PREFETCH": "1",
         "AMI_SAMPLE_IDLE_SLEEP": "0.3",
-        "AMI_SAMPLE_MODEL_DELAY": "0.02",
+        "AMI_SAMPLE_MODEL_DELAY": "0.1",
         **more,
     }
+
+
+def handed_out(ledger: Path) -> bool:
+    """Whether tasks were handed out to a run."""
+    return any(b'"leases":[[' in path.read_bytes() for path in ledger.glob("*.jsonl"))
 
 
 @pytest.mark.timeout(200)
@@ -76,7 +81,6 @@ def test_several_workers_of_ours_and_one_of_somebody_elses_are_judged_together_a
     options = SandboxOptions(images=IMAGES, ack_wait=4.0, max_deliver=12)
     with running(options) as info, ExitStack() as stack:
         ours = worker_environ(environ, info, AMI_TEST_WORKER_CRASH_RATE="0.1", AMI_TEST_ACK_WAIT="4")
-        stack.enter_context(a_worker_of_somebody_else(wheel_python, worker_environ(environ, info), tmp_path))
         runs: list[subprocess.Popen[str]] = []
         for name in ("one", "two"):
             command = [
@@ -86,6 +90,11 @@ def test_several_workers_of_ours_and_one_of_somebody_elses_are_judged_together_a
             ]  # fmt: skip
             quiet, pipe = subprocess.DEVNULL, subprocess.PIPE
             runs.append(subprocess.Popen(command, cwd=tmp_path, env=ours, text=True, stdout=pipe, stderr=quiet))
+        # It starts sooner than ours do, and would have done everything by then.
+        eventually(
+            lambda: all(handed_out(tmp_path / name / "ledger") for name in ("one", "two")), "tasks for both of ours"
+        )
+        stack.enter_context(a_worker_of_somebody_else(wheel_python, worker_environ(environ, info), tmp_path))
         reports = [json.loads(run.communicate(timeout=150)[0]) for run in runs]
     command = [str(wheel_python.with_name("ami-fault")), "check", "one", "two", "--json"]
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
