@@ -3,7 +3,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("page-data").textContent);
   const byId = (id) => document.getElementById(id);
-  const MOST_SPANS = 4000, MOST_MARKS = 2000, ROWS = 50, LONGEST = 160;
+  const MOST_SPANS = 2000, MOST_MARKS = 2000, ROWS = 50, LONGEST = 160;
   const SPAN = {task: 0, delivery: 1, lane: 2, row: 3, began: 4, ended: 5, how: 6, cause: 7};
   const MARK = {effect: 0, kind: 1, where: 2, lane: 3, at: 4, job: 5, tasks: 6};
   const TASK = {job: 0, sequence: 1, image: 2, deliveries: 3, fate: 4, whose: 5, marks: 6};
@@ -16,9 +16,15 @@
   const brief = (text) => { const one = clean(text).replace(/\s+/g, " "); return one.length > LONGEST ? one.slice(0, LONGEST) + "…" : one; };
   // Plotly reads a few tags in its texts.
   const plain = (text) => brief(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
-  const count = (number, one, many) => number.toLocaleString("en") + " " + (number === 1 ? one : many);
-  const seconds = (at) => at.toLocaleString("en", {maximumFractionDigits: 3}) + " s";
+  const palette = new Map(); // to ask for a colour is slow, and to make a format is slower
+  const colour = (name) => {
+    if (!palette.has(name)) palette.set(name, getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim());
+    return palette.get(name);
+  };
+  const format = new Intl.NumberFormat("en", {maximumFractionDigits: 3});
+  const number = (value) => format.format(value);
+  const count = (value, one, many) => number(value) + " " + (value === 1 ? one : many);
+  const seconds = (at) => number(at) + " s";
   const nameOf = (task) => task[TASK.job] + "/" + task[TASK.sequence];
   const titleOf = (task) => nameOf(task) + (task[TASK.image] ? " (" + task[TASK.image] + ")" : "");
 
@@ -52,6 +58,21 @@
       legend: {orientation: "h", y: -0.16, font: {color: ink}}, bargap: 0.04, dragmode: "zoom",
     };
     return {...base, ...more, xaxis: {...axis, ...more.xaxis}, yaxis: {...axis, ...more.yaxis}};
+  }
+  // Room for names and legend by our own measure: to find it out itself, Plotly draws everything twice.
+  const rule = document.createElement("canvas").getContext("2d");
+  function widest(texts, size) {
+    rule.font = size + "px system-ui, sans-serif";
+    return Math.ceil(Math.max(0, ...texts.map((text) => rule.measureText(text).width)));
+  }
+  function room(id, tall, names, entries) {
+    const left = widest(names, 13) + 12, entry = widest(entries, 12) + 2, symbol = 40;
+    const across = Math.max(1, Math.floor((byId(id).clientWidth - left - 16) / (entry + symbol)));
+    const below = 52 + 30 * Math.ceil(entries.length / across);
+    return {
+      height: tall + below, margin: {l: left, r: 16, t: 12, b: below, autoexpand: false},
+      legend: {orientation: "h", x: 0, y: -34 / tall, yanchor: "top", entrywidth: entry, font: {color: colour("ink"), size: 12}},
+    };
   }
   const CONFIG = {responsive: true, displaylogo: false, displayModeBar: false, doubleClick: "reset"};
 
@@ -89,20 +110,22 @@
       + "<br>" + plain(data.hows[span[SPAN.how]] + ": " + data.causes[span[SPAN.cause]]) + "<br>became " + plain(task[TASK.fate]);
   }
 
+  // Lines that hovering tells of, and one symbol at the end of each: a symbol at both ends is twice the work.
   function leaseTraces(places) {
-    return data.hows.map((how, number) => {
-      const own = places.map((place) => data.spans[place]).filter((span) => span[SPAN.how] === number);
-      const x = [], y = [], text = [];
-      for (const span of own) {
-        const told = spanText(span);
-        x.push(span[SPAN.began], span[SPAN.ended], null); y.push(spanY(span), spanY(span), null); text.push(told, told, null);
-      }
-      const isPlain = how === "accepted";
-      return {
-        meta: "leases", name: "delivery " + how, x, y, hovertext: text, hoverinfo: "text", mode: isPlain ? "lines" : "lines+markers", type: "scatter",
-        line: {color: colour(how), width: 3}, marker: {symbol: ENDS[how] || "circle", size: x.map((_, n) => n % 3 === 1 ? 8 : 0), color: colour(how), line: {color: colour(how), width: 2}}, drawn: own.length,
+    return data.hows.flatMap((how, place) => {
+      const own = places.map((place) => data.spans[place]).filter((span) => span[SPAN.how] === place);
+      if (!own.length) return [];
+      const base = {name: how, legendgroup: how, type: "scatter", line: {color: colour(how), width: 3}};
+      const told = own.map(spanText), isPlain = how === "accepted";
+      const lines = {
+        ...base, meta: "leases", mode: "lines", hoverinfo: "text", showlegend: isPlain, hovertext: told.flatMap((text) => [text, text, null]),
+        x: own.flatMap((span) => [span[SPAN.began], span[SPAN.ended], null]), y: own.flatMap((span) => [spanY(span), spanY(span), null]),
       };
-    }).filter((trace) => trace.drawn);
+      return isPlain ? [lines] : [lines, {
+        ...base, meta: "ends", mode: "lines+markers", hoverinfo: "skip", x: own.flatMap((span) => [span[SPAN.ended], null]), y: own.flatMap((span) => [spanY(span), null]),
+        marker: {symbol: ENDS[how] || "circle", size: 8, color: colour(how), line: {color: colour(how), width: 2}},
+      }];
+    });
   }
 
   function linkTrace(places) {
@@ -118,7 +141,7 @@
   function barTrace() {
     const bars = data.bars.filter((bar) => !wanted.worker || String(bar[1]) === wanted.worker);
     return {
-      meta: "incarnations", name: "life of a worker", type: "bar", orientation: "h", width: 2.6, y: bars.map((bar) => barY(bar[1])),
+      meta: "incarnations", name: "life", type: "bar", orientation: "h", width: 2.6, y: bars.map((bar) => barY(bar[1])),
       base: bars.map((bar) => bar[2]), x: bars.map((bar) => Math.max(bar[3] - bar[2], data.end / 2000)), hoverinfo: "text", hovertemplate: "%{hovertext}<extra></extra>",
       hovertext: bars.map((bar) => plain(bar[0]) + "<br>" + seconds(bar[2]) + " to " + seconds(bar[3]) + "<br>ended by " + plain(bar[4])),
       textposition: "none", marker: {color: bars.map((bar) => colour(bar[5] ? "struck" : "life")), pattern: {shape: bars.map((bar) => bar[5] ? "/" : "")}},
@@ -141,7 +164,7 @@
 
   function noteTrace() {
     return {
-      meta: "notes", name: "note of the operator", type: "scatter", mode: "markers", x: data.notes.map((note) => note[0]), y: data.notes.map(() => -2),
+      meta: "notes", name: "note", type: "scatter", mode: "markers", x: data.notes.map((note) => note[0]), y: data.notes.map(() => -2),
       hoverinfo: "text", hovertext: data.notes.map((note) => plain(note[1])), marker: {symbol: "triangle-down", size: 12, color: colour("ink")},
     };
   }
@@ -150,7 +173,7 @@
     const isFiltered = Object.values(wanted).some(Boolean);
     const what = isFiltered ? " match, of " + count(data.spans.length, "delivery", "deliveries") + " and " + count(data.marks.length, "fault", "faults") + "." : " are drawn.";
     if (drawn === chosen && drawnMarks === marks) return (isFiltered ? "" : "All ") + count(chosen, "delivery", "deliveries") + " and " + count(marks, "fault", "faults") + what;
-    return drawn.toLocaleString("en") + " of " + count(chosen, "delivery", "deliveries") + " and " + drawnMarks.toLocaleString("en") + " of " + count(marks, "fault", "faults")
+    return number(drawn) + " of " + count(chosen, "delivery", "deliveries") + " and " + number(drawnMarks) + " of " + count(marks, "fault", "faults")
       + " are drawn: those that came back or went wrong first, of the others some at equal distances. The numbers on this page count all.";
   }
 
@@ -163,9 +186,9 @@
     shown.textContent = shownText(drawn.length, places.length, marks.length, drawnMarks.length);
     Object.assign(shown.dataset, {drawn: drawn.length, total: places.length, marks: drawnMarks.length, marksTotal: marks.length});
     const lines = data.notes.map((note) => ({type: "line", x0: note[0], x1: note[0], yref: "paper", y0: 0, y1: 1, line: {color: colour("soft"), width: 1, dash: "dash"}}));
-    const tall = Math.min(1100, Math.max(320, 150 + height * 6));
+    const entries = traces.filter((trace) => trace.showlegend !== false).map((trace) => trace.name);
     Plotly.react(byId("timeline-plot"), traces, layout({
-      height: tall, shapes: lines, barmode: "overlay", legend: {orientation: "h", y: -34 / tall, yanchor: "top", font: {color: colour("ink")}},
+      ...room("timeline-plot", Math.min(960, Math.max(200, 40 + height * 6)), data.lanes.map(brief), entries), shapes: lines, barmode: "overlay",
       xaxis: {ticksuffix: " s"},
       yaxis: {tickvals: tops.map((_, lane) => barY(lane)), ticktext: data.lanes.map(plain), range: [height, data.notes.length ? -4 : -1], showgrid: false, zeroline: false},
     }), CONFIG);
@@ -175,9 +198,9 @@
   function bars(id, [width, counts], title, more) {
     if (!byId(id)) return;
     Plotly.react(byId(id), [{
-      type: "bar", x: counts.map((_, n) => (n + 0.5) * width), y: counts.map((number) => more.perSecond ? number / width : number), width: counts.map(() => width * 0.94),
+      type: "bar", x: counts.map((_, n) => (n + 0.5) * width), y: counts.map((times) => more.perSecond ? times / width : times), width: counts.map(() => width * 0.94),
       marker: {color: colour("accepted")}, name: title.name, hovertemplate: "%{customdata}<extra></extra>",
-      customdata: counts.map((number, n) => seconds(n * width) + " to " + seconds((n + 1) * width) + ": " + number.toLocaleString("en")),
+      customdata: counts.map((times, n) => seconds(n * width) + " to " + seconds((n + 1) * width) + ": " + number(times)),
     }, ...(more.traces || [])], layout({height: 300, showlegend: Boolean(more.traces), xaxis: {title: {text: title.x}, rangemode: "tozero", ticksuffix: " s"}, yaxis: {title: {text: title.y}, rangemode: "tozero"}, ...more.layout}), CONFIG);
   }
 
@@ -190,7 +213,7 @@
   }
 
   function drawThroughput() {
-    const marks = thinned(data.marks, MOST_MARKS, () => false);
+    const marks = thinned(data.marks, MOST_MARKS / 4, () => false);
     const faults = {
       type: "scatter", mode: "markers", name: "fault", x: marks.map((mark) => mark[MARK.at]), y: marks.map(() => 0), hoverinfo: "text", cliponaxis: false,
       hovertext: marks.map((mark) => plain(mark[MARK.effect] + ": " + mark[MARK.kind]) + ", at " + seconds(mark[MARK.at])),
@@ -215,10 +238,10 @@
       {type: "scatter", mode: "markers", name: "observed, with 95 %", x: shown.map((one) => one[2]), y: shown.map((one) => one[0]),
         error_x: {type: "data", symmetric: false, array: shown.map((one) => one[4] - one[2]), arrayminus: shown.map((one) => one[2] - one[3]), color: colour("held")}, marker: {size: 9, color: colour("held")}},
       {type: "scatter", mode: "markers", name: "set", x: set.map((one) => one[0]), y: set.map((one) => one[1]), marker: {symbol: "line-ns", size: 18, line: {width: 3, color: colour("mark")}}},
-    ], layout({height: 120 + 44 * shown.length, xaxis: {title: {text: "share of those that could have struck"}, rangemode: "tozero"}, yaxis: {type: "category", autorange: "reversed"}, legend: {orientation: "h", y: 1.02, yanchor: "bottom", font: {color: colour("ink")}}}), CONFIG);
+    ], layout({height: 120 + 44 * shown.length, xaxis: {title: {text: "share that was struck"}, rangemode: "tozero"}, yaxis: {type: "category", autorange: "reversed"}, legend: {orientation: "h", y: 1.02, yanchor: "bottom", font: {color: colour("ink")}}}), CONFIG);
   }
 
-  function draw() { drawTimeline(); drawRecovery(); drawThroughput(); drawPaces(); drawChances(); }
+  function draw() { palette.clear(); drawTimeline(); drawRecovery(); drawThroughput(); drawPaces(); drawChances(); }
 
   /* ---- filters */
   function fill(id, choices) {
@@ -237,7 +260,7 @@
 
   /* ---- tasks */
   let matching = data.tasks.map((_, place) => place), page = 0;
-  function cell(row, text, name) { const one = document.createElement(name || "td"); if (name) one.scope = "row"; else one.className = "foreign"; one.textContent = clean(text); row.append(one); return one; }
+  function cell(row, text, name) { const one = document.createElement(name || "td"); if (name) one.scope = "row"; one.textContent = clean(text); row.append(one); return one; }
   function listTasks() {
     const pages = Math.max(1, Math.ceil(matching.length / ROWS));
     page = Math.min(page, pages - 1);
@@ -249,10 +272,10 @@
       button.setAttribute("aria-label", "Story of task " + nameOf(task));
       button.addEventListener("click", () => tell(place));
       cell(row, "", "th").append(button);
-      for (const key of ["image", "deliveries", "fate", "whose", "marks"]) cell(row, task[TASK[key]]);
+      for (const key of ["image", "deliveries", "fate", "whose", "marks"]) cell(row, task[TASK[key]]).classList.toggle("foreign", key === "image");
       return row;
     }));
-    byId("task-count").textContent = count(matching.length, "task", "tasks") + (matching.length === data.tasks.length ? "" : " of " + data.tasks.length.toLocaleString("en"));
+    byId("task-count").textContent = count(matching.length, "task", "tasks") + (matching.length === data.tasks.length ? "" : " of " + number(data.tasks.length));
     byId("task-page").textContent = "page " + (page + 1) + " of " + pages;
     byId("task-page-previous").disabled = page === 0;
     byId("task-page-next").disabled = page >= pages - 1;
@@ -286,9 +309,16 @@
   for (const button of document.querySelectorAll("[data-story]")) button.addEventListener("click", () => tell(Number(button.dataset.story)));
 
   /* ---- paper and light */
+  // Before it prints, a browser has not put the colours of paper on yet.
   let opened = [];
-  window.addEventListener("beforeprint", () => { opened = [...document.querySelectorAll("details:not([open])")]; opened.forEach((one) => { one.open = true; }); draw(); });
-  window.addEventListener("afterprint", () => { opened.forEach((one) => { one.open = false; }); draw(); });
+  function prepare(isPaper) {
+    if (isPaper) opened = [...document.querySelectorAll("details:not([open])")];
+    opened.forEach((one) => { one.open = isPaper; });
+    document.documentElement.classList.toggle("paper", isPaper);
+    draw();
+  }
+  window.addEventListener("beforeprint", () => prepare(true));
+  window.addEventListener("afterprint", () => prepare(false));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
   document.documentElement.dataset.ready = "true";
