@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ami_fault_site import runfolder
+from ami_fault_site import report, runfolder
+from ami_fault_site.cli import pages, verdicts
+from ami_fault_site.report import Report
 from ami_fault_site.settings import Settings
+from ami_fault_site.verdict import Case, judge
+from ami_fault_site.verdict.terms import Gate, Status
 from tests.booked import Books
 from tests.model import Misbehaviour, Sabotage, Scenario, misbehaving, play, sabotaged, wild, write
 from tests.model.booking import as_line
 from tests.model.scenarios import PROFILES
-from tests.report_cases import SETTINGS, dry_run, short_run
+from tests.report_cases import ENDED, LOST, NOT_STARVED, SETTINGS, dry_run, facts, finding, report_of, short_run
 
 BUSY = Scenario(
     seed=5, jobs=2, images=40, batch=4, ack_wait=6.0, max_deliver=25, restart_delay=1.0, settings=PROFILES["heavy"]
@@ -95,3 +99,37 @@ RUNS: Mapping[str, Callable[[Path], list[Path]]] = {
     "damaged": damaged,
 }
 """By name, what writes the run folders that are shown as one page."""
+
+
+OPEN_TOO = finding("no-early-success", Status.UNKNOWN, "it cannot be told", tasks=(4,))
+EXPECTED = finding("failure-counts-accurate", Status.FAIL, "job 7 counts 2 failed", known="it is being mended")
+WARNED = finding("requeued-in-time", text="2 redeliveries", warnings=("the clock of one host jumped",))
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page as a file, and what it shows."""
+
+    path: Path
+    case: Case
+    report: Report
+
+
+def page_of(paths: Sequence[Path], path: Path) -> Page:
+    """Write the page of some run folders."""
+    case = verdicts.case_of(paths, verdicts.Asked())
+    made = report.build(case, judge(case), paths, gate=Gate.ALL, strict=False, outcome=None)
+    pages.write(path, case, made)
+    return Page(path, case, made)
+
+
+def gallery(path: Path) -> Page:
+    """Write a page on which there is one of everything: each state of a finding, damage, a note, last words."""
+    run = short_run()
+    run.books.process(90, 0).book("note", 1.6, text="killed celeryworker", ago=0.0)
+    run.supervisor.exit(12.3, 3, "organic", code=1)
+    case = run.books.case(facts(ENDED, damage=("ledger/h-0001-11-1.jsonl:9: cannot be read",)))
+    case.history.lives["", 3].last_words = ["Traceback (most recent call last):", "RuntimeError: out of memory"]
+    made = report_of(LOST, OPEN_TOO, EXPECTED, WARNED, NOT_STARVED, case=case)
+    pages.write(path, case, made)
+    return Page(path, case, made)
