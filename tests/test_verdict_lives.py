@@ -227,6 +227,15 @@ def test_a_process_without_a_number_is_a_supervisor_only_in_a_run_whose_workers_
     assert [one.name for one in lives_of(books).all()] == ["incarnation 1 of a", "process 30 on h"]
 
 
+def test_a_worker_without_a_number_is_no_supervisor_even_in_a_run_that_has_one() -> None:
+    books = Books()
+    books.supervisor().spawn(0.1, 1)
+    books.process(10).start(1.0)
+    books.process(90, 0).start(2.0, parent=5).fetch(3.0, 7, (1, 1))
+
+    assert [one.name for one in lives_of(books).all()] == ["incarnation 1", "process 90 on h"]
+
+
 def test_a_worker_without_a_number_is_a_worker_although_it_has_armed() -> None:
     books = Books()
     books.process(30, 0).start(1.0).strike(2.0, Effect.CRASH)

@@ -181,6 +181,8 @@ class Lives:
         return self._last[holder.key]
 
     def _is_supervisor(self, process: Process) -> bool:
+        if process.polls or process.job:
+            return False  # a worker beside the supervised ones, in the same folder
         supervised = {(run, number) for run, number in self._history.lives if number > 0}
         return process.incarnation == 0 and any(run == process.run for run, _ in supervised)
 
