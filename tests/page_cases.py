@@ -115,11 +115,11 @@ class Page:
     report: Report
 
 
-def page_of(paths: Sequence[Path], path: Path) -> Page:
-    """Write the page of some run folders."""
+def page_of(paths: Sequence[Path], path: Path, compared: Mapping[str, Case] | None = None) -> Page:
+    """Write the page of some run folders, perhaps with others compared."""
     case = verdicts.case_of(paths, verdicts.Asked())
     made = report.build(case, judge(case), paths, gate=Gate.ALL, strict=False, outcome=None)
-    pages.write(path, case, made)
+    pages.write(path, case, made, compared)
     return Page(path, case, made)
 
 

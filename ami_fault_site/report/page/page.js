@@ -12,7 +12,7 @@
   const ENDS = {refused: "triangle-down", indeterminate: "circle-open", dropped: "x-thin", expired: "square-open",
     abandoned: "diamond-open", unseen: "circle", stopped: "line-ns", held: "triangle-right-open"};
 
-  const clean = (text) => String(text).replace(/[^\P{C}\n]/gu, "\uFFFD");
+  const clean = (text) => String(text).replace(/(?!\n)[\p{C}\p{Zl}\p{Zp}]/gu, "\uFFFD");
   const brief = (text) => { const one = clean(text).replace(/\s+/g, " "); return one.length > LONGEST ? one.slice(0, LONGEST) + "…" : one; };
   // Plotly reads a few tags in its texts.
   const plain = (text) => brief(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");

@@ -80,9 +80,9 @@ def _environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
 
 def _shown(value: object) -> object:
     """Return foreign text without what a page cannot hold or what would turn it around; markup of ours as it is."""
-    if isinstance(value, str) and not hasattr(value, "__html__"):
-        return "".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in value)
-    return value
+    if hasattr(value, "__html__"):
+        return value
+    return "".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in str(value))
 
 
 def _seconds(value: float | None) -> str:
