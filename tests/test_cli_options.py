@@ -266,7 +266,7 @@ def test_without_faults_nothing_strikes_and_what_is_known_of_the_service_and_the
 
     settled = settle(*without_faults(chosen, environ), in_sandbox=False).effective.settings
 
-    assert (settled.seed, settled.jobs, settled.run_dir) == (7, {12}, "here/run-baseline")
+    assert (settled.seed, settled.jobs, settled.run_dir) == (7, frozenset({12}), "here/run-baseline")
     assert (settled.ack_wait, settled.task_loop, settled.protected_hosts) == (30.0, "a:b", ("h.example",))
     assert (settled.rules, settled.permanent_error_images, settled.stop_after) == ((), (), None)
     rates = (settled.worker_crash_rate, settled.network_error_rate, settled.transient_error_rate)

@@ -62,8 +62,8 @@ def behind(words: list[str]) -> Iterator[list[str]]:
         yield words[at + 1 :]
 
 
-def parse(words: list[str]) -> None:
-    """Read the words as `ami-fault` would, and do nothing; raises UsageError if it would refuse them."""
+def parse(words: list[str]) -> str:
+    """Read the words as `ami-fault` would, and return the command; raises UsageError if it would refuse them."""
     command: Any = typer.main.get_command(app)
     context = command.context_class(command, info_name="ami-fault")
     while isinstance(command, typer.core.TyperGroup):
@@ -72,7 +72,7 @@ def parse(words: list[str]) -> None:
         if command is None:
             raise UsageError(f"No such command {name!r}.")
         context = command.context_class(command, parent=context, info_name=name)
-    command.make_context(context.info_name, words, parent=context.parent)
+    return str(command.make_context(context.info_name, words, parent=context.parent).command_path)
 
 
 SHOWN = [(path.name, words) for path in (README, *EXAMPLES) for line in lines(path) for words in commands(line)]
@@ -80,7 +80,7 @@ SHOWN = [(path.name, words) for path in (README, *EXAMPLES) for line in lines(pa
 
 @pytest.mark.parametrize(("name", "words"), SHOWN, ids=[f"{name}: {shlex.join(words)}" for name, words in SHOWN])
 def test_a_command_that_we_show_is_one_that_there_is(name: str, words: list[str]) -> None:
-    parse(words)
+    assert parse(words).startswith("ami-fault ")
 
 
 def test_all_that_show_commands_were_read() -> None:
