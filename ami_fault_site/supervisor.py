@@ -25,6 +25,7 @@ TICK = 0.1
 _UNARMED_TICK = 0.02  # a call without the hook may be over soon
 _FORWARDED = (signal.SIGUSR1, signal.SIGUSR2)
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ASKED_ONCE = 1.0  # s within which two signals are one request: timeout(1) sends its own to us and to our group
 _AT_ONCE = ((signal.SIGKILL, 5.0),)
 
 
@@ -65,7 +66,7 @@ class Supervisor:
         self._service_is_gone = service_is_gone
         self._invocation = invocation
         self._told: dict[int, str] = {}
-        self._stop_signal = 0
+        self._stop_signal, self._stopped_at = 0, 0.0
         self._max_deliver_known = False
         parts = urlsplit(target.base_url)
         self._endpoints = endpoints(target.hostname, parts.port or (443 if parts.scheme == "https" else 80))
@@ -258,8 +259,10 @@ class Supervisor:
         return "not known" if detail is None else detail.status
 
     def _on_stop(self, number: int, _frame: FrameType | None) -> None:
-        again, self._stop_signal = self._stop_signal, number
-        if again:
+        now = time.monotonic()
+        if not self._stop_signal:
+            self._stop_signal, self._stopped_at = number, now
+        elif now - self._stopped_at > _ASKED_ONCE:
             self._signal(signal.SIGKILL)  # asked twice: at once
 
     def _on_forward(self, number: int, _frame: FrameType | None) -> None:

@@ -52,4 +52,5 @@ def foreign_page(folder: Path) -> Page:
     detail = job_detail(7, foreign("status"), foreign("job error"), processed=2, remaining=1, failed=1)
     settings = replace(SETTINGS, profile=foreign("profile"), permanent_error_images=(foreign("bad image"),))
     path = shelve(books, folder / "run<img data-foreign src=x>", settings, detail)
-    return page_of([path], folder / "page.html", {"compared" + MARKUP: verdicts.case_of([path], verdicts.Asked())})
+    case = verdicts.case_of([path], verdicts.Asked())
+    return page_of([path], folder / "page.html", {"compared" + MARKUP: case, "another": case})

@@ -25,7 +25,10 @@ def report_command(
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     compare: Annotated[
         list[str] | None,
-        typer.Option(metavar="RUN", help="Another run, whose throughput is set beside this one's. May be repeated."),
+        typer.Option(
+            metavar="RUN",
+            help="A run of whatever service, whose throughput is set beside the others'. May be repeated.",
+        ),
     ] = None,
     gate: verdicts.GateOption = Gate.ALL,
     known: verdicts.KnownOption = None,
@@ -41,7 +44,8 @@ def report_command(
         gate, verdicts.read_known(known or []), baseline=baseline, ack_wait=ack_wait, max_deliver=max_deliver,
         same_service=same_service,
     )  # fmt: skip
-    others = {name: verdicts.case_of(verdicts.find([name]), verdicts.Asked()) for name in compare or []}
+    each = [*paths, *verdicts.find(compare or [])]
+    compared = {near(path): verdicts.case_of([path], verdicts.Asked()) for path in each} if len(each) > 1 else {}
     with runs.uncollected():
         case = verdicts.case_of(paths, asked)
         made = report.build(
@@ -55,7 +59,7 @@ def report_command(
         )
     path = paths[0] / pages.PAGE if html is None else html
     try:
-        pages.write(path, case, made, others)
+        pages.write(path, case, made, compared)
     except OSError as error:
         raise RefusedError(f"--html={str(path)!r}: cannot be written: {error.strerror}") from error
     print(near(path.absolute()))  # noqa: T201  a result

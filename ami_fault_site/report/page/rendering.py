@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from ami_fault_site.report.page import stories
 from ami_fault_site.report.page.drawing import drawing
 from ami_fault_site.report.page.matrix import Became
 from ami_fault_site.report.page.settings_shown import settings_shown
-from ami_fault_site.report.page.throughput import Pace, pace
+from ami_fault_site.report.page.throughput import pace
 from ami_fault_site.report.refusals import MissingLibraryError
 from ami_fault_site.verdict.case import Case
 
@@ -29,7 +29,7 @@ _LONG = 400  # characters from which a text is folded
 
 
 def to_html(case: Case, report: Report, compared: Mapping[str, Case] | None = None) -> bytes:
-    """Return the page in UTF-8. `compared` are cases of other runs by name, whose throughput is set beside this one's.
+    """Return the page in UTF-8. `compared` are the runs, by name, whose throughput is set beside each other.
 
     Raises MissingLibraryError without the libraries that make it.
     """
@@ -38,7 +38,7 @@ def to_html(case: Case, report: Report, compared: Mapping[str, Case] | None = No
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise MissingLibraryError(_NEEDED) from error
-    paces = _paces(case, report, compared or {})
+    paces = [one for name, each in (compared or {}).items() if (one := pace(each, name)) is not None]
     laid = drawing(case, report, seconds_to_come_back(case), paces)
     environment = _environment(jinja2.FileSystemLoader(_HERE))
     text = environment.get_template("page.html.j2").render(
@@ -59,12 +59,6 @@ def to_html(case: Case, report: Report, compared: Mapping[str, Case] | None = No
         long=_LONG,
     )
     return text.encode(errors="replace")
-
-
-def _paces(case: Case, report: Report, compared: Mapping[str, Case]) -> Sequence[Pace]:
-    names = [run.name or run.near for run in report.runs]
-    own = {", ".join(names) or "this run": case}
-    return [one for name, each in {**own, **compared}.items() if (one := pace(each, name)) is not None]
 
 
 def _environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
