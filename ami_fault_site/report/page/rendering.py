@@ -53,7 +53,9 @@ def to_html(case: Case, report: Report, compared: Mapping[str, Case] | None = No
         versions=sorted(case.history.versions),
         version=ami_fault_site.__version__,
         wording=wording,
-        plotly=get_plotlyjs(),
+        plotly=get_plotlyjs()
+        .encode("ascii", "backslashreplace")
+        .decode(),  # else a browser keeps it in two bytes a letter
         css=(_HERE / "page.css").read_text(),
         script=(_HERE / "page.js").read_text(),
         long=_LONG,
