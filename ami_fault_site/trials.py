@@ -43,7 +43,7 @@ class Trial:
     worker: Mapping[str, str] = field(default_factory=dict)
     images: int = 48
     max_deliver: int = 8
-    timeout: float = 40.0
+    timeout: float = 90.0
     allowed: tuple[str, ...] = ()
     strikes: tuple[Strike, ...] = ()
 

@@ -22,8 +22,8 @@ export TEST_ENVIRONMENTS
 trap 'rm -rf "$TEST_ENVIRONMENTS"' EXIT
 trap 'exit 1' HUP INT TERM
 # shellcheck disable=SC2086
-.venv/bin/python -m pytest $run -m 'statistics or browser'
+.venv/bin/python -m pytest $run -m 'untraced or browser'
 # shellcheck disable=SC2086
-.venv/bin/python -m coverage run -m pytest $run -m 'not (statistics or browser)'
+.venv/bin/python -m coverage run -m pytest $run -m 'not (untraced or browser)'
 .venv/bin/python -m coverage combine --quiet
 .venv/bin/python -m coverage report

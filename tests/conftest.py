@@ -27,16 +27,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let each process of the tests begin with its share of those that wait for real processes."""
+    for item in items:
+        if "twins" in item.path.parts:
+            item.add_marker(pytest.mark.untraced)
     shares = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     waiting = [item for item in items if "e2e" in item.path.parts]
     waiting.sort(key=lambda item: item.path.stem not in _LONGEST)
     busy = [item for item in items if "e2e" not in item.path.parts]
+    busy.sort(key=lambda item: (item.path.parts, _case(item)))  # those that share what they work out stay together
     size = -(-len(busy) // shares)
     items[:] = [
         item
         for number in range(shares)
         for item in (*waiting[number::shares], *busy[number * size : (number + 1) * size])
     ]
+
+
+def _case(item: pytest.Item) -> str:
+    """Return with what a test is tried."""
+    spec = getattr(item, "callspec", None)
+    return "" if spec is None else str(spec.id)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -27,7 +27,7 @@ from ami_fault_site.witness import Witness
 from tests.stage import reply_subject
 from tests.thorough import times
 
-pytestmark = pytest.mark.statistics
+pytestmark = pytest.mark.untraced
 
 RUNS, TASKS, BATCH, PREFETCH, LOADERS, MOST, ACK_WAIT = times(100, 200), 24, 4, 4, 2, 2, 80
 API = "http://h/api/v2"

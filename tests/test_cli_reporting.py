@@ -74,7 +74,7 @@ def test_without_the_libraries_it_is_told_what_to_install(
 
 
 def test_only_with_several_runs_their_throughput_is_set_against_the_fault_rate(good: Path, tmp_path: Path) -> None:
-    other = made(tmp_path / "other", 68)
+    other = made(tmp_path / "other", 67)
     assert main(["report"]) == 0
     assert "Against the fault rate" not in (good / "report.html").read_text()
     assert main(["report", "--compare", str(other)]) == 0

@@ -20,7 +20,7 @@ from ami_fault_site.settings import Settings, parse
 from ami_fault_site.unforeseen import unforeseen
 from tests.counting import Counting
 
-pytestmark = pytest.mark.statistics
+pytestmark = pytest.mark.untraced
 
 KNOWN = {"AMI_TEST_ACK_WAIT": "60"}  # of the service; a load says what it really is
 EVERY = {name: parse({**KNOWN, **load(name).values}) for name in available()}

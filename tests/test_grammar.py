@@ -10,7 +10,7 @@ from ami_fault_site.faults import Mode, Phase, Point, Role, Site
 from ami_fault_site.grammar import GRAMMAR, RuleError, parse_harm, parse_harms, parse_rules
 from ami_fault_site.rules import KEYS, SITES, Duration, Form, HarmTemplate, Match, Rule, Term, forms_at, keys_at
 
-pytestmark = pytest.mark.statistics
+pytestmark = pytest.mark.untraced
 
 # The same cases everywhere and each time; what was found to fail belongs into a test of its own.
 steady = settings(

@@ -162,7 +162,7 @@ def test_an_error_of_the_workers_own_is_not_put_down_to_the_call_before_it(error
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.statistics  # a tracer's own lock does not survive such a fork
+@pytest.mark.untraced  # a tracer's own lock does not survive such a fork
 def test_a_child_that_is_forked_while_others_mark_can_mark_and_tell() -> None:
     injected, ended, kept = Injected(), threading.Event(), requests.ConnectionError("kept")
     injected.mark(kept, Effect.NETWORK)

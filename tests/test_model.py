@@ -28,7 +28,7 @@ from tests.model.queue import Handed, Task
 from tests.model.reality import hook_events, key_sets, shapes, supervisor_events
 from tests.model.scenarios import PROFILES
 
-pytestmark = pytest.mark.statistics
+pytestmark = pytest.mark.untraced
 
 SEEDS = range(60)
 CRASHES = Settings(enabled=True, worker_crash_rate=0.3)

@@ -33,7 +33,7 @@ from ami_fault_site.settings import Settings
 from tests.counting import Counting
 from tests.thorough import times
 
-pytestmark = pytest.mark.statistics
+pytestmark = pytest.mark.untraced
 
 DECISIONS = times(40_000, 200_000)
 CHECKED = 1_000  # of these, the decision itself is compared with the draw at every rate

@@ -29,7 +29,7 @@ from tests.model import (
 )
 from tests.model.scenarios import PROFILES
 
-pytestmark = pytest.mark.statistics
+pytestmark = pytest.mark.untraced
 
 HEALTHY = [(seed, profile) for seed, profile in enumerate(list(PROFILES) * 23)]  # 184 runs
 UNSURE = {"pending", "taken-elsewhere"}

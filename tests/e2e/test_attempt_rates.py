@@ -15,7 +15,7 @@ from ami_fault_site.runfolder import RunFolder
 from tests.e2e.conftest import Antenna, clean_environment
 from tests.thorough import times
 
-pytestmark = pytest.mark.statistics
+pytestmark = pytest.mark.untraced
 
 RATE, THREADS = 0.3, 150
 PAUSES = (0.0, 1.0, 2.0)

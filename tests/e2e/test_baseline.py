@@ -11,7 +11,7 @@ import pytest
 from ami_fault_site import runs
 from tests.e2e.conftest import clean_environment
 
-pytestmark = pytest.mark.statistics
+pytestmark = pytest.mark.untraced
 
 
 def test_a_job_is_done_without_faults_first_and_what_fails_there_is_told_apart(

@@ -16,7 +16,7 @@ from ami_fault_site.runfolder import RunFolder
 from tests.e2e.conftest import clean_environment
 from tests.thorough import times
 
-pytestmark = pytest.mark.statistics
+pytestmark = pytest.mark.untraced
 
 RUNS, AT_ONCE, IMAGES = times(2, 10), 2, 60
 LATE = 0.5  # seconds by which an answer may be booked before what was withheld because it had not been heard

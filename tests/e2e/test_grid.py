@@ -19,7 +19,7 @@ from ami_fault_site.ledger import Event, Reader
 from ami_fault_site.runfolder import RunFolder
 from tests.e2e.conftest import clean_environment
 
-pytestmark = pytest.mark.statistics
+pytestmark = pytest.mark.untraced
 
 IMAGES = 24
 POSTING = (Point.POSTING_UNSENT, Point.POSTING_UNHEARD, Point.AFTER_POST)

@@ -12,7 +12,7 @@ from ami_fault_site.sandbox.launch import running
 from ami_fault_site.sandbox.options import SandboxOptions
 from tests.e2e.conftest import clean_environment
 
-pytestmark = pytest.mark.statistics
+pytestmark = pytest.mark.untraced
 
 
 def test_a_pipeline_is_registered_a_job_ordered_run_and_judged_by_four_commands(

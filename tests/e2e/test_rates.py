@@ -14,7 +14,7 @@ from ami_fault_site.runfolder import RunFolder
 from tests.e2e.conftest import clean_environment
 from tests.thorough import times
 
-pytestmark = pytest.mark.statistics
+pytestmark = pytest.mark.untraced
 
 CALLS, PROCESSES, THREADS = times(2_000, 20_000), 2, 4
 

@@ -21,7 +21,7 @@ from ami_fault_site.sandbox.options import SandboxInfo, SandboxOptions
 from tests.e2e.conftest import clean_environment
 from tests.thorough import times
 
-pytestmark = pytest.mark.statistics
+pytestmark = pytest.mark.untraced
 
 IMAGES = times(200, 400)
 HEAVY = ("--profile", "heavy", "--seed", "1", "--restart-delay", "0.2", "--timeout", "240", "--json")

@@ -19,7 +19,7 @@ from ami_fault_site.trials import TRIALS
 from tests.e2e.conftest import clean_environment, eventually
 from tests.thorough import times
 
-pytestmark = pytest.mark.statistics
+pytestmark = pytest.mark.untraced
 
 IMAGES = times(80, 160)
 

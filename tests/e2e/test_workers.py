@@ -11,7 +11,7 @@ import pytest
 from ami_fault_site import runs
 from tests.e2e.conftest import clean_environment
 
-pytestmark = pytest.mark.statistics
+pytestmark = pytest.mark.untraced
 
 
 def test_what_a_dead_worker_held_is_picked_up_by_another_and_all_is_one_verdict(
