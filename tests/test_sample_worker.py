@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,10 +30,10 @@ from ami_fault_site.sandbox.worker.client import get_jobs, register_pipelines
 from ami_fault_site.sandbox.worker.interrupts import lasting_interrupts
 from ami_fault_site.sandbox.worker.loop import process_batch, process_job
 from ami_fault_site.sandbox.worker.main import main
-from ami_fault_site.sandbox.worker.main import main as worker_main
 from ami_fault_site.sandbox.worker.posting import MAX_PENDING, ResultPoster
 from ami_fault_site.sandbox.worker.settings import Settings, SettingsError, read_settings
 
+RECORDINGS = Path(__file__).parent.parent.parent / "shared" / "recordings"
 JOB = 2
 TOKEN = "0123456789abcdef"
 PATIENCE = 10.0  # seconds until a test gives up waiting; a healthy one needs a fraction
@@ -379,14 +379,44 @@ def test_to_register_is_to_tell_each_project_and_to_leave(
 ) -> None:
     monkeypatch.setenv("AMI_ANTENNA_API_BASE_URL", service.base_url)
     monkeypatch.setenv("AMI_ANTENNA_API_AUTH_TOKEN", TOKEN)
-    assert worker_main(["register", "--project", "7", "--project", "8", "--pipeline", "moth_binary"]) == 0
+    assert main(["register", "--project", "7", "--project", "8", "--pipeline", "moth_binary"]) == 0
     for project in (7, 8):
         [seen] = service.requests("POST", f"/projects/{project}/pipelines/")
         assert [one["slug"] for one in seen.body["pipelines"]] == ["moth_binary"]
         assert seen.token == f"Token {TOKEN}"
     service.answered["pipelines"] = (404, b"{}")
-    assert worker_main(["register", "--project", "9"]) == 2
+    assert main(["register", "--project", "9"]) == 2
     assert "Failed to register pipelines for project 9: 404" in caplog.text
+
+
+def keys_of(value: object) -> object:
+    """Return what there is in a body, without the values: of a list the first item stands for all."""
+    if isinstance(value, dict):
+        return {key: keys_of(item) for key, item in value.items()}
+    return [keys_of(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else "a value"
+
+
+def calls_of(rows: Iterable[tuple[str, str, object]]) -> dict[tuple[str, str], object]:
+    """Return each kind of API call, by method and path with its query, and the keys of its first body."""
+    found: dict[tuple[str, str], object] = {}
+    for method, url, body in rows:
+        parts = urlsplit(url)
+        if "/api/v2/" in parts.path:
+            path = re.sub(r"/jobs/\d+/", "/jobs/N/", parts.path) + (f"?{parts.query}" if parts.query else "")
+            found.setdefault((method, path), None if body is None else keys_of(body))
+    return found
+
+
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the recordings of the real worker are not here")
+def test_the_api_is_called_as_the_real_worker_calls_it(service: Service) -> None:
+    service.has("1", "2")
+    settings = settings_for(service, num_workers=0)
+    assert [job.id for job in get_jobs(settings, ["moth_binary"])] == [JOB]
+    assert process_job("moth_binary", JOB, settings)
+    recorded = [json.loads(line) for line in (RECORDINGS / "worker-healthy.jsonl").read_text().splitlines()]
+    real = calls_of((r["method"], r["url"], json.loads(r["request_body"] or "null")) for r in recorded)
+
+    assert calls_of((seen.method, seen.url, seen.body) for seen in service.seen) == real
 
 
 # Batches

@@ -110,6 +110,7 @@ def _answers(batch: Batch, pipeline: str, model_delay: float) -> list[Answer]:
                 "total_time": seconds,
                 "source_images": [{"id": image_id, "url": url}],
                 "detections": [detection],
+                "config": {"example_config_param": None},  # so does the real worker
             },
         }
         for reply_subject, image_id, url, detection in whose
