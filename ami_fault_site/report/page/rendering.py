@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,14 +54,17 @@ def to_html(case: Case, report: Report, compared: Mapping[str, Case] | None = No
         versions=sorted(case.history.versions),
         version=ami_fault_site.__version__,
         wording=wording,
-        plotly=get_plotlyjs()
-        .encode("ascii", "backslashreplace")
-        .decode(),  # else a browser keeps it in two bytes a letter
+        plotly=_narrow(get_plotlyjs()),
         css=(_HERE / "page.css").read_text(),
         script=(_HERE / "page.js").read_text(),
         long=_LONG,
     )
     return text.encode(errors="replace")
+
+
+def _narrow(script: str) -> str:
+    """Escape the few letters beyond ASCII as JavaScript does: else a browser keeps all of it in two bytes a letter."""
+    return re.sub("[^\x00-\x7f]+", lambda found: json.dumps(found[0])[1:-1], script)
 
 
 def _environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
