@@ -61,6 +61,7 @@ class Service:
     tasks: list[dict[str, str]] = field(default_factory=list)
     picture: bytes = field(default_factory=jpeg)
     result_status: int = 200
+    retry_status: int = 200
     status: str = "STARTED"
     token: str = ""
     redirect: str = ""
@@ -102,6 +103,8 @@ def service(tls: ssl.SSLContext | None = None) -> Iterator[Service]:
                 self._send(200, json.dumps({"tasks": stage.tasks}).encode())
             elif self.path.endswith("/result/"):
                 self._send(stage.result_status, b'{"status":"accepted","job_id":1,"results_queued":1,"tasks":[]}')
+            elif self.path.endswith("/retry/"):
+                self._send(stage.retry_status, b'{"detail":"You do not have permission."}')
             else:
                 self._send(201, b"{}")
 

@@ -18,7 +18,8 @@ from ami_fault_site.cli.options import Chosen, Placed, sandbox_options, settle, 
 from ami_fault_site.cli.speaking import RefusedError
 from ami_fault_site.faults import Mode, Point
 from ami_fault_site.grammar import GRAMMAR, parse_rules
-from ami_fault_site.settings import SettingsError
+from ami_fault_site.settings import Settings, SettingsError
+from tests import stage
 
 RULES, STOP_AFTER = "AMI_TEST_RULES", "AMI_TEST_STOP_AFTER"
 
@@ -258,13 +259,17 @@ def test_a_run_that_is_terminated_asks_its_worker_books_it_and_tells_the_verdict
 
 
 def test_without_faults_nothing_strikes_and_what_is_known_of_the_service_and_the_worker_stays() -> None:
-    chosen = Chosen("heavy", "7", (12,), "here/run", Placed(Point.IDLE), ("tasks: reset",), time_limit="2h")
+    Path("mine.env").write_text(
+        "AMI_TEST_WORKER_CRASH_RATE=0.5\nAMI_TEST_TASK_LOOP=a:b\nAMI_TEST_PROTECTED_HOSTS=h.example\n"
+    )
+    chosen = Chosen("mine.env", "7", (12,), "here/run", Placed(Point.IDLE), ("tasks: reset",), time_limit="2h")
     environ = {
         "AMI_TEST_RULES": "result: reset", "AMI_TEST_PERMANENT_ERROR_IMAGES": "3", "AMI_TEST_MAX_FAULTS": "2",
-        "AMI_TEST_ACK_WAIT": "30", "AMI_TEST_TASK_LOOP": "a:b", "AMI_TEST_PROTECTED_HOSTS": "h.example", "PATH": "/bin",
+        "AMI_TEST_ACK_WAIT": "30", "PATH": "/bin",
     }  # fmt: skip
+    settings = settle(chosen, environ, in_sandbox=False).effective.settings
 
-    settled = settle(*without_faults(chosen, environ), in_sandbox=False).effective.settings
+    settled = settle(*without_faults(settings, environ), in_sandbox=False).effective.settings
 
     assert (settled.seed, settled.jobs, settled.run_dir) == (7, frozenset({12}), "here/run-baseline")
     assert (settled.ack_wait, settled.task_loop, settled.protected_hosts) == (30.0, "a:b", ("h.example",))
@@ -274,6 +279,54 @@ def test_without_faults_nothing_strikes_and_what_is_known_of_the_service_and_the
 
 
 def test_without_a_folder_of_its_own_a_run_without_faults_lies_beside_the_others() -> None:
-    chosen, _ = without_faults(Chosen("heavy"), {})
+    chosen, _ = without_faults(Settings(), {})
 
     assert re.fullmatch(r"ami-fault-runs/\d{8}T\d{6}Z-baseline", chosen.run_dir)
+
+
+def test_what_would_keep_a_run_from_beginning_is_told_before_the_one_without_faults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.env").write_text("AMI_TEST_WORKER_CRASH_RATE=0.5\nAMI_TEST_PROTECTED_HOSTS=127.0.0.1\n")
+    asked = ["run", "--baseline", "--run-dir", "run", "--", sys.executable, "-c", "pass"]
+    monkeypatch.setenv("AMI_ANTENNA_API_BASE_URL", "http://127.0.0.1:9/api/v2")
+
+    assert main([*asked[:2], "--profile", "mine.env", *asked[2:]]) == 78
+    assert capsys.readouterr().err == (
+        "ami-fault: 127.0.0.1 is a protected host (AMI_TEST_PROTECTED_HOSTS=127.0.0.1): never tested\n"
+    )
+    monkeypatch.setenv("AMI_TEST_PROFILE", "heavy")
+    assert main(asked) == 2
+    assert capsys.readouterr().err.endswith(
+        "ami-fault: --baseline: needs AMI_ANTENNA_API_AUTH_TOKEN, with which the service runs a job again\n"
+    )
+    monkeypatch.setenv("AMI_ANTENNA_API_AUTH_TOKEN", "0123456789abcdef")
+    (tmp_path / "run" / "ledger").mkdir(parents=True)
+    (tmp_path / "run" / "ledger" / "h-0000-1-1.jsonl").touch()
+    assert main(asked) == 78
+    assert capsys.readouterr().err.endswith("ami-fault: AMI_TEST_RUN_DIR='run': holds a run already\n")
+    assert not (tmp_path / "run-baseline").exists()
+
+
+def test_a_job_that_cannot_be_run_again_ends_it_and_the_run_without_faults_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = (
+        'import requests, time; s = requests.Session(); url = f\'{__import__("os").environ["URL"]}/jobs\'\n'
+        "s.get(url + '/?ids_only=1&pipeline__slug__in=moth_binary'); s.post(url + '/1/tasks/', json={'batch_size': 1})"
+    )
+    with stage.service() as service:
+        stage.hand_out(service, 1)
+        service.status, service.retry_status = "SUCCESS", 403
+        monkeypatch.setenv("URL", f"{service.url}/api/v2")
+        monkeypatch.setenv("AMI_ANTENNA_API_BASE_URL", f"{service.url}/api/v2")
+        monkeypatch.setenv("AMI_ANTENNA_API_AUTH_TOKEN", "0123456789abcdef")
+        command = ["run", "--profile", "network", "--baseline", "--until", "exit", "--run-dir", "run"]
+        code = main([*command, "--restart-delay", "0.1", "--", sys.executable, "-c", script])
+
+    err = capsys.readouterr().err
+    assert code == 2, err
+    said = 'says 403: {"detail":"You do not have permission."}'
+    assert "ami-fault: --baseline: job 1 cannot be run again: 127.0.0.1:" in err
+    assert err.endswith(f"{said}; without faults it has been done: {tmp_path / 'run-baseline'}\n")
+    assert not (tmp_path / "run").exists()

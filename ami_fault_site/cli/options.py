@@ -20,7 +20,7 @@ from ami_fault_site.profiles import Effective
 from ami_fault_site.rules import CRASH, keys_at, plain, quoted
 from ami_fault_site.runfolder import HOME
 from ami_fault_site.sandbox.options import SandboxOptions
-from ami_fault_site.settings import ENABLED, PREFIX, SCENARIO
+from ami_fault_site.settings import PREFIX, SCENARIO, Settings, as_text
 from ami_fault_site.settings import plain as setting_text
 
 SANDBOX_PROFILE = "medium"
@@ -61,7 +61,9 @@ TimeLimitOption = Annotated[
 ]
 BaselineOption = Annotated[
     bool,
-    typer.Option("--baseline", help="Do the same job once without faults first: what fails there too is told apart."),
+    typer.Option(
+        "--baseline", help="Do the same job to its end without faults first: what fails there too is told apart."
+    ),
 ]
 WorkersOption = Annotated[int, typer.Option(min=1, help="How many workers to run side by side.")]
 RunDirOption = Annotated[str, typer.Option(help="The run folder; default ./ami-fault-runs/<UTC>-<seed>.")]
@@ -156,19 +158,23 @@ class Chosen:
 
 
 _LASTING = (
-    ENABLED, "AMI_TEST_PROTECTED_HOSTS", "AMI_TEST_ALLOWED_HOSTS", "AMI_TEST_ACK_WAIT", "AMI_TEST_MAX_DELIVER",
+    "AMI_TEST_PROTECTED_HOSTS", "AMI_TEST_ALLOWED_HOSTS", "AMI_TEST_ACK_WAIT", "AMI_TEST_MAX_DELIVER",
     "AMI_TEST_JOBS", "AMI_TEST_TASK_LOOP", "AMI_TEST_WORKER_COMMAND", "AMI_TEST_SENTRY",
 )  # fmt: skip
 """The settings that hold without faults, too."""
 
 
-def without_faults(chosen: Chosen, environ: Mapping[str, str]) -> tuple[Chosen, dict[str, str]]:
-    """Return the same choice and environment with nothing that strikes, and a run folder of its own."""
-    kept = {name: text for name, text in environ.items() if not name.startswith(PREFIX) or name in _LASTING}
+def without_faults(settings: Settings, environ: Mapping[str, str]) -> tuple[Chosen, dict[str, str]]:
+    """Return the choice and the environment of the same run with nothing that strikes, and a folder of its own.
+
+    `settings` are those in force: what holds without faults, too, may stand in the profile, which is left out.
+    """
+    kept = {name: text for name, text in environ.items() if not name.startswith(PREFIX)}
+    kept |= {name: text for name, text in as_text(settings).items() if name in _LASTING}
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    folder = f"{chosen.run_dir or Path(HOME) / stamp}-baseline"
-    nothing = Chosen(seed=chosen.seed, jobs=chosen.jobs, run_dir=folder)
-    return nothing, {**kept, SCENARIO[0]: "0"}
+    folder = f"{settings.run_dir or Path(HOME) / stamp}-baseline"
+    seed = str(settings.seed) if settings.has_seed else ""
+    return Chosen(seed=seed, run_dir=folder), {**kept, SCENARIO[0]: "0"}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ami_fault_site.redaction import redact
 from ami_fault_site.runfolder import RunFolder
 from ami_fault_site.sandbox.launch import running
 from ami_fault_site.sandbox.options import SandboxInfo
-from ami_fault_site.service import JobWatch, Service
+from ami_fault_site.service import JobWatch, Service, ServiceError
 from ami_fault_site.settings import ENABLED, NAMES, Settings
 from ami_fault_site.supervisor import Supervisor, child_environ
 from ami_fault_site.target import Target
@@ -137,8 +137,6 @@ def _anywhere(asked: _Asked) -> int:
 
 def _run(asked: _Asked) -> int:
     if asked.with_baseline:
-        options.settle(asked.chosen, asked.environ, asked.sandbox is not None)  # what is wrong is told before it begins
-        say("the same job without faults first")
         baseline = _without_faults(asked)
         asked = replace(asked, judged=replace(asked.judged, baseline=str(baseline)))
     folder, outcome = _conduct(asked)
@@ -146,18 +144,33 @@ def _run(asked: _Asked) -> int:
 
 
 def _without_faults(asked: _Asked) -> Path:
-    """Do the job once without faults, have it run again, and return the folder; raises RefusedError if it cannot be."""
-    chosen, environ = options.without_faults(asked.chosen, asked.environ)
-    folder, outcome = _conduct(replace(asked, chosen=chosen, environ=environ))
-    if outcome not in (Outcome.DRAINED, Outcome.IDLE, Outcome.EXITED):
+    """Do the job once without faults, have it run again, and return the folder; raises RefusedError if it cannot be.
+
+    Whatever the run itself waits for, this one waits for the job's end: only then can the service run it again.
+    """
+    # What is wrong is told before it begins.
+    settings = options.settle(asked.chosen, asked.environ, asked.sandbox is not None).effective.settings
+    where = target_of(asked.environ, settings)
+    if not where.token:
+        raise RefusedError(f"--baseline: needs {target.TOKEN}, with which the service runs a job again")
+    if settings.run_dir and RunFolder(Path(settings.run_dir)).holds_a_run():
+        raise RefusedError(f"AMI_TEST_RUN_DIR={settings.run_dir!r}: holds a run already", SETTINGS_WRONG)
+    say("the same job without faults first")
+    chosen, environ = options.without_faults(settings, asked.environ)
+    to_the_end = replace(asked.options, until=Until.DRAINED)
+    folder, outcome = _conduct(replace(asked, chosen=chosen, options=to_the_end, environ=environ))
+    if outcome is not Outcome.DRAINED:
         code = INTERRUPTED if outcome is Outcome.INTERRUPTED else USAGE
         raise RefusedError(
             f"--baseline: without faults the run did not come to its end ({outcome.value}): {folder}", code
         )
     history, _ = runs.read([folder])
-    service = Service(target_of(asked.environ, Settings()))
+    service = Service(where)
     for job in sorted(history.jobs):
-        service.retry(job)
+        try:
+            service.retry(job)
+        except ServiceError as error:
+            raise RefusedError(f"--baseline: {error}; without faults it has been done: {folder}") from error
         say(f"job {job} has been done without faults ({folder}), and is run again with them")
     return folder
 
