@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ami_fault_site.origins import origin
+
 VERSION = 1
 # Kept from the start: what we rely on must not be something that a worker or a test has replaced since.
 _write, _open, _close, _getpid = os.write, os.open, os.close, os.getpid
@@ -127,7 +129,7 @@ class Ledger:
             low, descriptor = descriptor, fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
             _close(low)
         self._descriptor = descriptor
-        self._put("start", {"version": VERSION, "parent": os.getppid()})
+        self._put("start", {"version": VERSION, **origin(self._owner)})
 
     def _put(self, kind: str, data: Mapping[str, object]) -> None:
         if self._broken:

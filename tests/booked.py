@@ -47,8 +47,9 @@ class Process:
         self.events.append(Event(*told, data, self.run, self.file, line))
         return self.events[-1]
 
-    def start(self, at: float, parent: int = 1) -> Process:
-        self.book("start", at, version=1, parent=parent)
+    def start(self, at: float, parent: int = 1, **origin: object) -> Process:
+        """Book the beginning; `origin` is what ledgers of the first days do not tell of it."""
+        self.book("start", at, version=1, parent=parent, **origin)
         self.book("armed", at)
         return self
 

@@ -390,6 +390,16 @@ def test_hosts_have_clocks_of_their_own_and_one_host_has_one() -> None:
     assert history.files.wall_base(1) - history.files.wall_base(0) == pytest.approx(300.0)
 
 
+def test_a_hosts_name_that_another_host_has_taken_over_is_told_apart_by_the_start_of_the_host() -> None:
+    books = Books()
+    books.process(1, host="worker-0", part=1).start(1.0, boot="3b0b")
+    books.process(1, host="worker-0", part=2).start(2.0, boot="3b0b")  # the container has been started again
+    books.process(1, host="worker-0", part=3, base=0.5).start(3.0, boot="77aa")  # on another host
+    books.process(1, host="worker-0", part=4, base=0.5).start(4.0, boot="77aa")
+
+    assert [process.clock for process in books.history().processes] == [0, 0, 1, 1]
+
+
 def test_a_tally_keeps_its_count_and_its_earliest_lines() -> None:
     tally = Tally()
     for at in reversed(range(3 * KEPT_REFS)):

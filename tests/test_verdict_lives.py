@@ -474,3 +474,13 @@ def test_several_workers_of_one_supervisor_are_named_by_their_numbers() -> None:
         "worker 1, incarnation 1",
         "worker 2, incarnation 2",
     ]
+
+
+def test_a_number_that_has_been_used_again_is_no_parent_if_it_began_at_another_time() -> None:
+    """A killed worker's number goes to a shell, which starts the next one: in a container that happens at once."""
+    for born, parent_born, lives in ((500, 900, 2), (500, 500, 1), (0, 900, 1), (500, 0, 1)):
+        books = Books()
+        books.process(7, 0, part=1).start(1.0, born=born)
+        books.process(8, 0, part=2).start(3.0, parent=7, born=901, parent_born=parent_born)
+
+        assert len(lives_of(books).all()) == lives

@@ -17,7 +17,7 @@ class Files:
 
     processes: list[Process] = field(default_factory=list)
     _numbers: dict[tuple[str, str, str, int], int] = field(default_factory=dict)
-    _clocks: list[tuple[str, float]] = field(default_factory=list)
+    _clocks: list[tuple[str, str, float]] = field(default_factory=list)
     _last: Process | None = field(default=None, compare=False)
 
     def of(self, event: Event) -> Process:
@@ -53,13 +53,17 @@ class Files:
 
     def wall_base(self, clock: int) -> float:
         """Return what to add to a monotonic time of this clock to have seconds since 1970, by that host's own clock."""
-        return self._clocks[clock][1]
+        return self._clocks[clock][2]
 
     def _clock(self, event: Event) -> int:
-        """Number the monotonic clocks: one a host and boot. Their readings can be compared, others cannot."""
-        base = event.wall - event.mono
-        for number, (host, known) in enumerate(self._clocks):
-            if host == event.host and abs(base - known) < _SAME_CLOCK:
+        """Number the monotonic clocks: one a host and boot. Their readings can be compared, others cannot.
+
+        A file begins with the id of the boot, where there is one: a host's name may be another host's as well.
+        """
+        base, boot = event.wall - event.mono, event.text("boot")
+        for number, (host, other, known) in enumerate(self._clocks):
+            is_same_boot = boot == other or not boot or not other
+            if host == event.host and is_same_boot and abs(base - known) < _SAME_CLOCK:
                 return number
-        self._clocks.append((event.host, base))
+        self._clocks.append((event.host, boot, base))
         return len(self._clocks) - 1

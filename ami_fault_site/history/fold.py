@@ -59,7 +59,8 @@ class History(Struck):
     # --- the worker's side
 
     def _on_start(self, event: Event, process: Process) -> None:
-        process.parent = event.number("parent") or 0
+        process.parent, process.born = event.number("parent") or 0, event.number("born") or 0
+        process.parent_born = event.number("parent_born") or 0
 
     def _on_end(self, event: Event, process: Process) -> None:
         process.ended = event.mono

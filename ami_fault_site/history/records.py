@@ -43,7 +43,8 @@ class Process:
     worker does so only once it has done with, or given up, all that it had before. `job` is the last whose tasks it
     asked for, `slowed` the stretches in which faults of ours kept it waiting. `struck_dead` is the fault that it died
     of if it ran the loop, `lost_loader` if it only loaded, `hung` the fault that it waits in for ever. `marks` are
-    moments and lines, a second apart; `is_bystander` is whether it only wrote down what the operator did.
+    moments and lines, a second apart; `is_bystander` is whether it only wrote down what the operator did. `born` and
+    `parent_born` are when it and its parent began, in ticks of the host's start, 0 where that is not known.
     """
 
     number: int
@@ -54,6 +55,8 @@ class Process:
     incarnation: int
     file: str
     parent: int = 0
+    born: int = 0
+    parent_born: int = 0
     first: float = 0.0
     last: float = 0.0
     last_line: int = 0

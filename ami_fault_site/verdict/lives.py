@@ -192,9 +192,8 @@ class Lives:
         while True:
             last = line[-1]
             older = self._by_pid.get((last.run, last.host, last.parent), [])
-            same = [one for one in older if one.clock == last.clock]  # not before its host was started anew
-            parents = [one for one in same if one.first <= last.first and one not in line]
-            youngest = max(parents, key=lambda one: one.first, default=None)  # its number may have been used before
+            parents = [one for one in older if _may_be_parent(one, last) and one not in line]
+            youngest = max(parents, key=lambda one: one.first, default=None)
             if youngest is None or youngest.incarnation != last.incarnation:
                 return line
             line.append(youngest)
@@ -271,6 +270,16 @@ def _aborts(one: Injection, holder: Holder) -> bool:
         return True
     survived = one.kind == Mode.SYSEXIT.value and holder.how is not HowEnded.CRASHED
     return survived and one.site != Site.POSTING.value
+
+
+def _may_be_parent(one: Process, child: Process) -> bool:
+    """Say whether a process with the number of a child's parent is that: the number may have been used before.
+
+    It began when the child says, if both say so; else it was there before the child, on the same start of the host.
+    """
+    if one.born and child.parent_born and one.born != child.parent_born:
+        return False
+    return one.clock == child.clock and one.first <= child.first
 
 
 def _first(one: Injection | None, other: Injection | None) -> Injection | None:
