@@ -515,8 +515,10 @@ def test_logs_that_do_not_overlap_are_not_whole(tmp_path: Path) -> None:
 
 def test_a_job_that_was_run_again_and_images_that_were_given_up_are_told(tmp_path: Path) -> None:
     run = folder(tmp_path)
+    kept(run, "first", log=[CONSUMER, QUEUED])
     kept(
         run,
+        number=2,
         errors=("jobs_health_check: marked 3 image(s) as failed (job idle past cutoff)",),
         log=[CONSUMER, QUEUED, "INFO Re-running job 7"],
     )
