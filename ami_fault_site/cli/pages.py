@@ -34,4 +34,7 @@ def keep(folder: Path, case: Case, made: report.Report) -> None:
     except OSError as error:
         say(f"the page cannot be written: {folder / PAGE}: {error.strerror}")
         return
+    except Exception as error:  # the verdict does not hang on its picture
+        say(f"the page could not be made, please report it: {type(error).__name__}: {error}")
+        return
     say(f"the whole report: {near(folder / PAGE)}")

@@ -19,6 +19,10 @@ _PIDS = 400  # a host uses its numbers again, as containers do
 _WRONG_BY = 300.0
 
 
+_UNTOLD = {"parent_born": 0, "born": 0, "boot": ""}
+"""Where a process comes from, as it is booked where the system does not tell: clocks and numbers must do."""
+
+
 @dataclass
 class Host:
     """A machine of ours: its wall clock is wrong by minutes, its monotonic clock began when it was switched on."""
@@ -127,7 +131,7 @@ class Book:
         """Book one event at this moment."""
         if self._write is None:
             self._write = self._begin()
-            self._put(self._write, "start", thread, {"version": VERSION, "parent": self._parent})
+            self._put(self._write, "start", thread, {"version": VERSION, "parent": self._parent, **_UNTOLD})
         self._put(self._write, kind, thread, data)
 
     def end(self, thread: str = "MainThread") -> None:
