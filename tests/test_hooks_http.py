@@ -150,14 +150,14 @@ def test_the_fault_is_booked_before_the_call_fails(tmp_path: Path) -> None:
 
 def test_a_redirected_poll_is_rolled_for_once(tmp_path: Path) -> None:
     with service() as stage, hooked(tmp_path, network_error_rate=0.5) as one:
-        for _ in range(100):
+        for _ in range(64):
             try:
                 poll(stage.url)
             except requests.RequestException:
                 continue
         calls, faults = events(one.run, "call"), events(one.run, "fault")
-    assert len(calls) == 100
-    assert abs(len(faults) - 50) < 4 * (100 * 0.25) ** 0.5
+    assert len(calls) == 64
+    assert abs(len(faults) - 32) < 4 * (64 * 0.25) ** 0.5
 
 
 def test_an_image_that_is_struck_answers_a_genuine_404(tmp_path: Path) -> None:

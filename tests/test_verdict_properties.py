@@ -28,6 +28,7 @@ from tests.model import (
     write,
 )
 from tests.model.scenarios import PROFILES
+from tests.thorough import times
 
 pytestmark = pytest.mark.untraced
 
@@ -98,7 +99,7 @@ def test_a_healthy_run_is_unknown_only_where_something_cannot_be_known(profile: 
             assert not unknown or honest & UNSURE or unfinished, (seed, unknown)
 
 
-@pytest.mark.parametrize("seed", range(0, 120, 20))
+@pytest.mark.parametrize("seed", range(0, times(80, 120), 20))
 def test_every_fate_and_mark_is_one_that_the_truth_allows(seed: int) -> None:
     for number in range(seed, seed + 20):
         for scenario in (healthy(number), wild(number)):
@@ -107,7 +108,7 @@ def test_every_fate_and_mark_is_one_that_the_truth_allows(seed: int) -> None:
 
 
 def test_a_healthy_services_own_checks_never_fail_however_wild_it_gets() -> None:
-    for seed in range(150):
+    for seed in range(times(60, 150)):
         _, _, verdict = played(wild(seed))
         failed = [verdict.finding(slug) for slug in SERVICE_ONLY]
         assert [(f.check.slug, f.text) for f in failed if f.status is Status.FAIL] == [], seed

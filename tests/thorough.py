@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
+IS_THOROUGH = bool(os.environ.get("THOROUGH"))
+
 
 def times(few: int, many: int) -> int:
     """Return the number that was asked for."""
-    return many if os.environ.get("THOROUGH") else few
+    return many if IS_THOROUGH else few
