@@ -220,7 +220,10 @@ class JobWatch:
         text = json.dumps(_redacted(seen.raw, self._secrets), indent=1)
         # Numbered: two looks within a second are two snapshots.
         self._snapshots += 1
-        (self._folder / f"{job}-{stamp}-{self._snapshots:04d}-{why}.json").write_text(text)
+        path = self._folder / f"{job}-{stamp}-{self._snapshots:04d}-{why}.json"
+        draft = path.with_suffix(".draft")  # whoever judges meanwhile must not find half of it
+        draft.write_text(text)
+        draft.replace(path)
 
 
 def _redacted(value: object, secrets: tuple[str, ...]) -> object:

@@ -188,6 +188,7 @@ def test_a_job_is_kept_at_its_first_sight_and_at_the_end_and_once_it_has_settled
     assert details == {7: JobDetail(7, "STARTED", 2, None, 0, ())}
     (first,), (end,), (settled,) = (kept(tmp_path, why) for why in ("first", "end", "settled"))
     assert (first["progress"] != end["progress"], end, settled) == (True, antenna.jobs[7], antenna.jobs[7])
+    assert list(tmp_path.glob("*.draft")) == []
 
 
 def test_a_job_that_goes_on_changing_after_its_end_is_kept_as_it_is_in_the_end(
