@@ -9,6 +9,7 @@ import pytest
 
 from tests.browser.conftest import Opener
 from tests.browser.room import NARROW, WIDE, Visit, visit, wait_until_ready
+from tests.e2e.conftest import eventually
 from tests.page_cases import Page, gallery
 from tests.report_cases import LOST
 
@@ -74,7 +75,7 @@ def test_axe_finds_no_barrier_and_nothing_is_wider_than_the_screen(
 ) -> None:
     sheet.set_viewport_size({"width": width, "height": 900})
     sheet.emulate_media(color_scheme=scheme)
-    assert (sheet.evaluate(GROUNDS) == WHITE) == (scheme == "light")
+    eventually(lambda: (sheet.evaluate(GROUNDS) == WHITE) == (scheme == "light"), "charts in the scheme's colours")
     assert barriers(sheet, "html") == []
     assert sheet.evaluate(WIDTHS) == [width, width]
     sheet.click("#task-table tbody button")
