@@ -6,34 +6,39 @@ import time
 from collections.abc import Iterator
 
 from rich.console import Group
+from rich.table import Table
 from rich.text import Text
 
 from ami_fault_site.progress import Standing, WorkerStanding
 from ami_fault_site.redaction import redact
 
+_LABEL = 8  # columns: a time of day
+
 
 def panel(now: Standing, waiting_for: str = "") -> Group:
-    """Return the lines; each is cut at the width of the terminal."""
-    return Group(*(_cut(line) for line in _lines(now, waiting_for)))
+    """Return the lines; what is longer than the terminal is wide goes on below itself."""
+    rows = Table.grid(padding=(0, 1, 0, 0))
+    rows.add_column(no_wrap=True, style="dim", min_width=_LABEL)
+    rows.add_column(overflow="fold")
+    for label, text in _rows(now):
+        rows.add_row(label, text)
+    return Group(_counts(now), rows, *([Text(f"waiting for {shown(waiting_for)}", "cyan")] if waiting_for else []))
 
 
-def _lines(now: Standing, waiting_for: str) -> Iterator[Text]:
-    yield _counts(now)
+def _rows(now: Standing) -> Iterator[tuple[str, Text]]:
     faults = ", ".join(f"{number} {effect}" for effect, number in now.faults.items()) or "none yet"
-    yield Text.assemble(("faults   ", "dim"), faults)
+    yield "faults", Text(faults)
     for worker in now.workers:
-        yield Text.assemble((f"worker {worker.number} ".ljust(9), "dim"), _worker(worker))
+        yield f"worker {worker.number}", Text(_worker(worker))
     for job in now.jobs:
         processed, failed, remaining = (
             "?" if one is None else one for one in (job.processed, job.failed, job.remaining)
         )
-        theirs = f"service {processed} processed, {failed} failed, {remaining} remaining, {job.status or 'not asked'}"
-        yield Text.assemble((f"job {job.number} ".ljust(9), "dim"), f"ours {job.answered} answered; {theirs}")
+        status = shown(job.status) or "not asked"
+        theirs = f"service {processed} processed, {failed} failed, {remaining} remaining, {status}"
+        yield f"job {job.number}", Text(f"ours {job.answered} answered; {theirs}")
     for one in now.last:
-        at = time.strftime("%H:%M:%S", time.localtime(one.wall))
-        yield Text.assemble((f"{at} ", "dim"), _shown(one.text))
-    if waiting_for:
-        yield Text(f"waiting for {_shown(waiting_for)}", "cyan")
+        yield time.strftime("%H:%M:%S", time.localtime(one.wall)), Text(shown(one.text))
 
 
 def _counts(now: Standing) -> Text:
@@ -43,6 +48,7 @@ def _counts(now: Standing) -> Text:
     )  # fmt: skip
     for number, what in parts:
         told.append(f"{number:,}", "bold").append(f" {what}   ")
+    told.rstrip()
     return told
 
 
@@ -51,11 +57,6 @@ def _worker(worker: WorkerStanding) -> str:
     return f"incarnation {worker.incarnation}, {worker.state}{again}"
 
 
-def _cut(line: Text) -> Text:
-    line.no_wrap, line.overflow = True, "ellipsis"
-    return line
-
-
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Return foreign text without what would move the cursor or colour what follows."""
     return "".join(one if one.isprintable() else " " for one in redact(text))

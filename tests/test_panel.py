@@ -30,9 +30,9 @@ def drawn(width: int, waiting_for: str = "the end of job 7 (STARTED)") -> list[s
 
 
 def test_the_panel_tells_tasks_faults_workers_jobs_and_what_happened_last() -> None:
-    lines = drawn(120)
+    lines = [line.rstrip() for line in drawn(120)]
 
-    assert lines[0].rstrip() == "20 out   1,214 answered   3 failed   7 came back"
+    assert lines[0] == "20 out   1,214 answered   3 failed   7 came back"
     assert lines[1:5] == [
         "faults   2 crash, 5 network-error",
         "worker 1 incarnation 4, at work",
@@ -44,12 +44,13 @@ def test_the_panel_tells_tasks_faults_workers_jobs_and_what_happened_last() -> N
 
 
 def test_foreign_text_moves_no_cursor_and_colours_nothing() -> None:
-    assert drawn(120)[6].endswith("operator:  [31mkilled  celeryworker")
+    assert drawn(120)[6].rstrip().endswith("operator:  [31mkilled  celeryworker")
 
 
-@pytest.mark.parametrize("width", [80, 40, 10])
-def test_no_line_is_wider_than_the_terminal_and_none_is_broken(width: int) -> None:
+@pytest.mark.parametrize("width", [80, 40, 20])
+def test_nothing_is_lost_and_no_line_is_wider_where_the_terminal_is_narrow(width: int) -> None:
     lines = drawn(width)
+    letters = ["".join("".join(one).split()) for one in (lines, drawn(200))]
 
-    assert len(lines) == len(drawn(200))
+    assert letters[0] == letters[1]
     assert max(map(len, lines)) <= width

@@ -16,7 +16,7 @@ from ami_fault_site.cli import verdicts
 from ami_fault_site.cli.speaking import app
 from ami_fault_site.history import History
 from ami_fault_site.ledger import Reader
-from ami_fault_site.panel import panel
+from ami_fault_site.panel import panel, shown
 from ami_fault_site.progress import Standing, in_one_line, standing
 from ami_fault_site.runfolder import RunFolder
 
@@ -57,14 +57,14 @@ def _shown(path: Path, now: Standing) -> Group:
         ending = f"{path.name}: last heard of {max(0.0, time.time() - now.heard):.0f} s ago"
     else:
         ending = f"{path.name}: nothing was booked yet"
-    return Group(panel(now), Text(ending, "cyan", no_wrap=True, overflow="ellipsis"))
+    return Group(panel(now), Text(shown(ending), "cyan"))
 
 
 def _in_lines(history: History, reader: Reader) -> None:
     """Say a line now and then, and the last one at the end."""
     while True:
         now = standing(history, time.time())
-        print(in_one_line(now) + (f"; ended: {now.outcome}" if now.outcome else ""), flush=True)  # noqa: T201
+        print(in_one_line(now) + (f"; ended: {shown(now.outcome)}" if now.outcome else ""), flush=True)  # noqa: T201
         if now.outcome:
             return
         deadline = time.monotonic() + _EVERY_LINE
