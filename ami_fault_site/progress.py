@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from dataclasses import dataclass
+from operator import itemgetter
 
 from ami_fault_site.endings import exit_text
 from ami_fault_site.history import History, Life
@@ -126,10 +128,9 @@ def _jobs(history: History, answered: Counter[int]) -> tuple[JobStanding, ...]:
 
 def _last(history: History) -> tuple[Happened, ...]:
     """Return what happened last, the latest last."""
-    found = [
-        Happened(_wall(history, history.processes[one.process].clock, one.at), f"{one.effect.value}: {one.kind}")
-        for one in history.injections[-_LAST * 4 :]
-    ]
+    struck = ((_wall(history, history.processes[one.process].clock, one.at), one) for one in history.injections)
+    latest = heapq.nlargest(_LAST, struck, key=itemgetter(0))  # files are read one after the other: no order to trust
+    found = [Happened(wall, f"{one.effect.value}: {one.kind}") for wall, one in latest]
     for life in history.lives.values():
         worker = f"worker {life.worker}, " if any(one.worker > 1 for one in history.lives.values()) else ""
         if life.clock is not None and life.number > 0:

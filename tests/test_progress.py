@@ -70,6 +70,21 @@ def test_what_happened_last_comes_last_and_names_the_worker_where_there_are_seve
     ]
 
 
+def test_what_happened_last_is_told_by_the_clock_and_not_by_which_file_was_read_last() -> None:
+    books = Books()
+    early, late = books.process(11, incarnation=1).start(0.5), books.process(12, incarnation=1).start(0.5)
+    late.strike(90.0, Effect.NETWORK, 7, (1, 1), kind="refused")
+    for number in range(40):
+        early.strike(10.0 + number, Effect.NETWORK, 7, (1, 1), kind="reset")
+
+    files = [early.events, late.events]
+    for order in (files, files[::-1]):
+        history = History()
+        history.add([event for file in order for event in file])
+        told = [one.text for one in standing(history, 1_000.0).last]
+        assert told == [*["network-error: reset"] * 5, "network-error: refused"]
+
+
 def test_the_outcome_is_told_once_the_run_has_ended_and_nobody_waits_for_a_start() -> None:
     books, supervisor = two_workers()
     supervisor.book("outcome", 4.0, outcome="timeout")
