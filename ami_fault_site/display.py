@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from types import TracebackType
 
@@ -17,6 +18,7 @@ from ami_fault_site.redaction import redact
 
 _LONGEST = 20_000  # bytes of a line that has not ended
 _EVERY = 15.0  # seconds between plain progress lines
+_ONE_AT_A_TIME = threading.Lock()
 _REDRAWN = 0.5  # seconds between two states of the panel: all tasks are looked through for one
 
 
@@ -30,16 +32,17 @@ class Lines:
         """Return the lines that are whole by now, without their ends. A worker alone has no number, 0."""
         *lines, rest = (self._rests.get(worker, b"") + chunk).split(b"\n")
         self._rests[worker] = _last_state(rest)[-_LONGEST:]
-        return [_marked(_last_state(line.removesuffix(b"\r")), worker) for line in lines]
+        return [_marked(_last_state(line).rstrip(b"\r"), worker) for line in lines]
 
     def rest(self) -> list[bytes]:
         """Return the lines that never ended."""
-        return [_marked(rest, worker) for worker, rest in sorted(self._rests.items()) if rest]
+        return [_marked(rest.rstrip(b"\r"), worker) for worker, rest in sorted(self._rests.items()) if rest]
 
 
 def _last_state(line: bytes) -> bytes:
-    """Return what is left of a line that a progress bar has redrawn with carriage returns."""
-    return line.rpartition(b"\r")[2]
+    """Return what is left of a line that a progress bar has redrawn with carriage returns; one may end it as yet."""
+    last = line.rstrip(b"\r")
+    return line[last.rfind(b"\r") + 1 :]
 
 
 def _marked(line: bytes, worker: int) -> bytes:
@@ -129,7 +132,10 @@ def choose(console: Console) -> PlainDisplay | LiveDisplay:
 
 
 def _put(chunk: bytes) -> None:
-    try:
-        os.write(2, chunk)
-    except OSError:
-        return  # closed: the run goes on unseen
+    """Write to stderr, whole: several workers' threads write here, and a pipe takes a part at a time."""
+    with _ONE_AT_A_TIME:
+        try:
+            while chunk:
+                chunk = chunk[os.write(2, chunk) :]
+        except OSError:
+            return  # closed: the run goes on unseen

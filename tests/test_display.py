@@ -123,3 +123,31 @@ def test_the_lines_of_several_workers_are_whole_and_carry_their_numbers(
         display.output(b"f\n  7%\r 14%\r100%\n", 1)
 
     assert capfdbinary.readouterr().err == b"2| two\n1| one, half\n1| 100%\n2| last\n"
+
+
+def test_an_end_of_line_that_comes_in_two_pieces_loses_nothing(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    with PlainDisplay() as display:
+        for chunk in (b"whole\r", b"\n 7%\r", b"100%\r", b"\r\n", b"last\r"):
+            display.output(chunk, 3)
+
+    assert capfdbinary.readouterr().err == b"3| whole\n3| 100%\n3| last\n"
+
+
+def test_what_several_workers_write_at_once_comes_whole_through_a_pipe_that_is_read_slowly() -> None:
+    script = """
+import threading
+from ami_fault_site.display import PlainDisplay
+display = PlainDisplay()
+def write(worker): [display.output(b"%d" % worker * 30_000 + b"\\n", worker) for _ in range(10)]
+threads = [threading.Thread(target=write, args=(worker,)) for worker in (1, 2, 3)]
+[one.start() for one in threads]; [one.join() for one in threads]
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        read = b""
+        while chunk := os.read(process.stderr.fileno(), 1_000):
+            read += chunk
+
+    whole = [b"%d| " % worker + b"%d" % worker * 30_000 for worker in (1, 2, 3)]
+    assert sorted(read.splitlines()) == sorted(whole * 10)
