@@ -128,20 +128,26 @@ class RunFolder:
     def take_charge(self) -> str:
         """Become the one supervisor of this run, as long as this process lives; return "" or who is it already.
 
-        Raises OSError if the folder cannot be written.
+        Raises SettingsError if the folder cannot be written.
         """
         with self._lock:
-            # Never closed: whoever closes a file gives up all locks that its process has on it.
-            descriptor = os.open(self._shared / "supervisor", os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                named = os.read(descriptor, 400).decode(errors="replace").strip()
-                os.close(descriptor)
-                return named or "another process"
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
-            return ""
+                return self._take_charge()
+            except OSError as error:
+                raise _unwritable(self.path, error) from error
+
+    def _take_charge(self) -> str:
+        # Never closed: whoever closes a file gives up all locks that its process has on it.
+        descriptor = os.open(self._shared / "supervisor", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            named = os.read(descriptor, 400).decode(errors="replace").strip()
+            os.close(descriptor)
+            return named or "another process"
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        return ""
 
     def mark_incomplete(self) -> None:
         """Leave a sign, as far as that still works, that some process could not book everything."""
@@ -186,7 +192,11 @@ def join(settings: Settings, home: Path) -> Joined:
             chosen = _agree(settings, run)
         return Joined(run, chosen, made)
     except OSError as error:
-        raise SettingsError([f"AMI_TEST_RUN_DIR={str(path)!r}: cannot be written: {error.strerror}"]) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> SettingsError:
+    return SettingsError([f"AMI_TEST_RUN_DIR={str(path)!r}: cannot be written: {error.strerror}"])
 
 
 def find(name: str, home: Path) -> Path:

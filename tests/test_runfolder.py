@@ -330,3 +330,13 @@ def test_a_run_has_one_supervisor_as_long_as_that_lives(tmp_path: Path) -> None:
     assert run.take_charge() == f"process {first.pid} on {socket.gethostname()}"
     first.communicate()
     assert run.take_charge() == ""
+
+
+def test_a_folder_that_nobody_can_take_charge_of_is_named(tmp_path: Path) -> None:
+    run = made(tmp_path / "runs")
+    (run.path / "shared" / "supervisor").mkdir()  # root may write where others may not
+
+    with pytest.raises(SettingsError) as caught:
+        run.take_charge()
+
+    assert str(caught.value).endswith(f"AMI_TEST_RUN_DIR={str(run.path)!r}: cannot be written: Is a directory")
