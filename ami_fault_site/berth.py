@@ -95,10 +95,11 @@ class Berth:
             self._has_ended_hung = True
             self.life.end_group(((signal.SIGKILL, 5.0),))
 
-    def close(self, outcome: Outcome | None) -> Outcome | None:
+    def close(self, outcome: Outcome | None, by_itself: bool = False) -> Outcome | None:
         """Book the end of a life whose processes are gone, and say how the run ends with it; None if it goes on.
 
-        `outcome` is how the run ended that took it along, None if it ended by itself.
+        `outcome` is how the run ends that took it along, None if it ended alone; `by_itself` if the run ended without
+        having ended it.
         """
         life, number = self.life, self.incarnation
         if life is None:
@@ -110,7 +111,7 @@ class Berth:
         code = life.process.returncode
         refused = record.refused or (code == SETTINGS_EXIT_CODE and not record.armed)
         by_hang = self._has_ended_hung or life.process.pid in self._hung()
-        kind = kind_of(outcome, record.crashed or by_hang, refused)
+        kind = kind_of(None if by_itself else outcome, record.crashed or by_hang, refused)
         self._has_ended_hung, self._hangs_since = False, None
         shown = last_words if kind is ExitKind.ORGANIC or not record.armed else []
         seconds = round(time.monotonic() - life.started, 3)

@@ -109,7 +109,8 @@ class Supervisor:
     def waiting_for(self) -> str:
         """Say in words what the run waits for."""
         if self._options.until is Until.EXIT:
-            return "the worker's first exit with status 0"
+            whose = "the worker's" if self._options.workers == 1 else "every worker's"
+            return f"{whose} first exit with status 0"
         if self._options.until is Until.IDLE:
             return f"{self._idle_after():g} s without a lease or an answer"
         if not self.history.jobs:
@@ -162,6 +163,8 @@ class Supervisor:
 
     def _end(self, outcome: Outcome, guardian: Guardian) -> Outcome:
         """End all workers that still run, each in order and all at once."""
+        if outcome is not Outcome.INTERRUPTED:  # the operator's signal went to them as well
+            self._close_ended(outcome)
         steps = END_FOR_OPERATOR if outcome is Outcome.INTERRUPTED else END_WORKER
         left = [berth for berth in self._berths if berth.life is not None]
         end_groups([berth.life for berth in left if berth.life is not None], steps)
@@ -169,6 +172,13 @@ class Supervisor:
             berth.close(outcome)
         self._guard(guardian)
         return outcome
+
+    def _close_ended(self, outcome: Outcome) -> None:
+        """Book the ends of those that have gone by themselves while the run came to its end: not our doing."""
+        gone = [berth for berth in self._berths if berth.life is not None and berth.life.poll() is not None]
+        end_groups([berth.life for berth in gone if berth.life is not None], END_ORPHANS)
+        for berth in gone:
+            berth.close(outcome, by_itself=True)
 
     def _unless_unarmed(self, outcome: Outcome | None) -> Outcome | None:
         """Say that a run has tested nothing, whatever else ended it, if none of its workers has ever armed."""

@@ -40,6 +40,7 @@ def supervisor(
     url: str = "http://127.0.0.1:9",
     flags: tuple[str, ...] = (),
     settings: Settings = PLAIN,
+    service_is_gone: Callable[[], bool] = lambda: False,
     **more: str,
 ) -> tuple[Supervisor, JobWatch]:
     """Return a supervisor for `python FLAGS -c CODE`, and what watches its jobs."""
@@ -54,7 +55,8 @@ def supervisor(
     over = {**as_text(joined.settings), "AMI_TEST_RUN_DIR": str(joined.run.path)}
     watch = JobWatch(Service(where), joined.run.jobs, (where.token,), every=0.1)
     command = [sys.executable, *flags, "-c", code]
-    return Supervisor(command, child_environ(environ, over), joined.run, where, watch, options, PlainDisplay()), watch
+    environ = child_environ(environ, over)
+    return Supervisor(command, environ, joined.run, where, watch, options, PlainDisplay(), service_is_gone), watch
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -96,6 +98,26 @@ def test_an_organic_exit_is_restarted_until_the_restarts_are_used_up_and_its_las
     kept = (tmp_path / "runs" / "latest" / "output" / "0001.log").read_text().splitlines()
     assert kept[0] == "line 0"
     assert kept[-1] == "Token ***"
+
+
+def test_a_worker_that_leaves_by_itself_while_the_run_comes_to_its_end_was_not_stopped_by_us(tmp_path: Path) -> None:
+    code = ARMED + f"open({str(tmp_path / 'leaving')!r}, 'w').close()\nimport os\nos._exit(3)"
+
+    def service_is_gone() -> bool:
+        time.sleep(0.5 if (is_leaving := (tmp_path / "leaving").exists()) else 0.0)
+        return is_leaving
+
+    one, _ = supervisor(tmp_path, code, Options(), service_is_gone=service_is_gone)
+
+    assert one.run() is Outcome.SERVICE_GONE
+    assert [(life.kind, life.code) for life in one.history.lives.values() if life.number] == [("organic", 3)]
+
+
+@pytest.mark.parametrize(("workers", "whose"), [(1, "the worker's"), (3, "every worker's")])
+def test_a_run_of_several_workers_says_whose_exits_it_waits_for(tmp_path: Path, workers: int, whose: str) -> None:
+    one, _ = supervisor(tmp_path, ARMED, Options(until=Until.EXIT, workers=workers))
+
+    assert one.waiting_for() == f"{whose} first exit with status 0"
 
 
 def test_an_injected_crash_is_told_by_the_ledger_and_not_by_the_exit_code(tmp_path: Path) -> None:
