@@ -18,6 +18,7 @@ from ami_fault_site.cli.options import Chosen, Placed, sandbox_options, settle, 
 from ami_fault_site.cli.speaking import RefusedError
 from ami_fault_site.faults import Mode, Point
 from ami_fault_site.grammar import GRAMMAR, parse_rules
+from ami_fault_site.sandbox.photographs import write_small
 from ami_fault_site.settings import Settings, SettingsError
 from tests import stage
 
@@ -330,3 +331,18 @@ def test_a_job_that_cannot_be_run_again_ends_it_and_the_run_without_faults_is_na
     assert "ami-fault: --baseline: job 1 cannot be run again: 127.0.0.1:" in err
     assert err.endswith(f"{said}; without faults it has been done: {tmp_path / 'run-baseline'}\n")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_pictures_is_a_job_of_so_many_images(tmp_path: Path) -> None:
+    write_small(tmp_path, 15)
+    (tmp_path / "notes.txt").touch()
+    given = {"images": str(tmp_path), "reaper": None}
+
+    options = sandbox_options([], {**dict.fromkeys(("ack-wait", "max-deliver", "jobs", "sabotage")), **given})
+
+    assert (options.images, options.image_dir) == (15, str(tmp_path))
+
+
+def test_a_folder_without_pictures_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--sandbox", "--images", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"ami-fault: image_dir={str(tmp_path)!r}: has no picture, ")

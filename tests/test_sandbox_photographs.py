@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ami_fault_site.sandbox.options import SandboxError
-from ami_fault_site.sandbox.photographs import MADE, SIZE, album, draw
+from ami_fault_site.sandbox.photographs import MADE, SIZE, album, draw, write_small
 
 
 def test_a_photograph_is_a_jpeg_of_the_size_of_a_real_one() -> None:
@@ -45,3 +45,14 @@ def test_the_pictures_of_a_folder_keep_their_names_and_go_round_under_new_ones(t
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match=r"has no picture, which is a file ending in \.jpg, \.jpeg, \.png$"):
         album(3, str(tmp_path))
+
+
+def test_small_photographs_have_the_names_of_the_made_ones_and_are_pictures(tmp_path: Path) -> None:
+    write_small(tmp_path, MADE + 2)
+
+    served = album(MADE + 2, str(tmp_path))
+    assert [one.name for one in served] == [one.name for one in album(MADE + 2)]
+    with Image.open(io.BytesIO(served[-1].content())) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (400, 300))
+        picture.load()
+    assert served[0].content() == served[MADE].content() != served[1].content()

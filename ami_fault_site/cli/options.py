@@ -68,7 +68,7 @@ BaselineOption = Annotated[
 WorkersOption = Annotated[int, typer.Option(min=1, help="How many workers to run side by side.")]
 RunDirOption = Annotated[str, typer.Option(help="The run folder; default ./ami-fault-runs/<UTC>-<seed>.")]
 SandboxOption = Annotated[bool, typer.Option("--sandbox", help="Start a sandbox Antenna and test that.")]
-ImagesOption = Annotated[str, typer.Option(help="With --sandbox: how many images, or a folder of pictures; 200.")]
+ImagesOption = Annotated[str, typer.Option(help="With --sandbox: how many images, or a folder of them; 200.")]
 JobsOption = Annotated[int | None, typer.Option(min=1, help="With --sandbox: how many jobs, 1.")]
 AckWaitOption = Annotated[float | None, typer.Option(help="With --sandbox: its ack_wait in seconds, 10.")]
 MaxDeliverOption = Annotated[int | None, typer.Option(min=1, help="With --sandbox: its max_deliver, 2.")]

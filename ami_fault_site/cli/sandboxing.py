@@ -16,6 +16,7 @@ from ami_fault_site import target
 from ami_fault_site.cli.speaking import RefusedError, app, say
 from ami_fault_site.sandbox.launch import info_of, running
 from ami_fault_site.sandbox.options import SandboxInfo, SandboxOptions
+from ami_fault_site.sandbox.photographs import pictures_of
 
 SANDBOX_PORT = 8765
 _SABOTAGE = "One way to misbehave; `ami-fault sandbox --sabotage ?` lists them."
@@ -25,7 +26,7 @@ _SABOTAGE = "One way to misbehave; `ami-fault sandbox --sabotage ?` lists them."
 def sandbox_command(
     env: Annotated[bool, typer.Option("--env", help="Print the exports for a running sandbox, and leave.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 takes any free one.")] = SANDBOX_PORT,
-    images: Annotated[str, typer.Option(help="How many images a job has, or a folder of pictures.")] = "200",
+    images: Annotated[str, typer.Option(help="How many images a job has, or a folder of them.")] = "200",
     jobs: Annotated[int, typer.Option(min=1)] = 1,
     pipeline: Annotated[list[str] | None, typer.Option(help="May be repeated; jobs are dealt out over them.")] = None,
     ack_wait: Annotated[float, typer.Option(help="Seconds until an unanswered task is handed out again.")] = 10.0,
@@ -71,13 +72,13 @@ def exports(info: SandboxInfo) -> dict[str, str]:
 
 
 def pictures(options: SandboxOptions, images: str) -> SandboxOptions:
-    """Read --images, which is a number of made images or a folder of pictures."""
+    """Read --images, which is a number of made images, or a folder whose pictures are served once each."""
     if not images:
         return options
     if images.isascii() and images.isdigit() and int(images) > 0:
         return replace(options, images=int(images))
     if Path(images).is_dir():
-        return replace(options, image_dir=images)
+        return replace(options, image_dir=images, images=len(pictures_of(images)))
     raise RefusedError(f"--images={images!r}: is a number of images above 0, or a folder of pictures")
 
 

@@ -18,6 +18,7 @@ MADE = 12
 """How many different photographs are made; a job's images go round them."""
 
 SIZE = (2000, 1500)
+_SMALL = (400, 300)
 _GRAIN = (1000, 750)  # half the size, so that the noise has the size that sensors and JPEG leave behind
 _SHEET = (214, 210, 196)
 _QUALITY = 85
@@ -40,10 +41,29 @@ def album(count: int, folder: str | None = None) -> tuple[Photograph, ...]:
     """
     if folder is None:
         return tuple(_made(number) for number in range(1, count + 1))
+    files = pictures_of(folder)
+    return tuple(_of_folder(files, index) for index in range(count))
+
+
+def pictures_of(folder: str) -> list[Path]:
+    """Return the pictures of a folder, by name; raises SandboxError if it has none."""
     files = sorted(file for file in Path(folder).iterdir() if file.suffix.lower() in _MEDIA_TYPES)
     if not files:
         raise SandboxError(f"image_dir={folder!r}: has no picture, which is a file ending in {', '.join(_MEDIA_TYPES)}")
-    return tuple(_of_folder(files, index) for index in range(count))
+    return files
+
+
+def write_small(folder: Path, count: int) -> None:
+    """Write `count` made photographs into a folder, small ones, for whom the work of reading them is no matter."""
+    small = []
+    for seed in range(min(count, MADE)):
+        written = io.BytesIO()
+        with PillowImage.open(io.BytesIO(draw(seed))) as picture:
+            picture.thumbnail(_SMALL)
+            picture.save(written, "JPEG", quality=_QUALITY)
+        small.append(written.getvalue())
+    for number, photograph in enumerate(album(count)):
+        (folder / photograph.name).write_bytes(small[number % MADE])
 
 
 def _made(number: int) -> Photograph:
