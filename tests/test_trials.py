@@ -8,7 +8,7 @@ import pytest
 
 from ami_fault_site.profiles import available
 from ami_fault_site.sandbox.worker.misbehaviour import MISBEHAVIOURS
-from ami_fault_site.selftest import weigh
+from ami_fault_site.selftest import is_untold, weigh
 from ami_fault_site.trials import HEALTHY_TRIALS, SETUP_TRIALS, TRIALS, WORKER_TRIALS, Trial
 from ami_fault_site.verdict import SLUGS
 from ami_fault_site.verdict.terms import Status, Verdict, Whose
@@ -60,3 +60,23 @@ def test_every_profile_but_those_of_rates_alone_has_a_trial_that_says_what_must_
     rates_alone = {"light", "medium", "heavy", "crashes", "network", "images", "transient"}
 
     assert {one.settings["AMI_TEST_PROFILE"] for one in HEALTHY_TRIALS if one.strikes} == set(available()) - rates_alone
+
+
+def test_a_trial_is_untold_if_nobody_is_accused_and_what_it_is_about_is_not_known() -> None:
+    caught = Trial("never-ends", "job-reaches-its-end", Whose.SERVICE)
+    unknown = finding("job-reaches-its-end", Status.UNKNOWN, "it was still at work", Whose.SERVICE)
+    other = finding("no-task-lost", Status.FAIL, "one is lost", Whose.SERVICE)
+
+    assert is_untold(caught, verdict_of(unknown))
+    assert not is_untold(caught, verdict_of(unknown, other))
+    assert not is_untold(caught, failing("job-reaches-its-end"))
+
+
+def test_a_healthy_trial_is_untold_by_its_safety_alone_and_not_by_what_is_allowed_to_fail() -> None:
+    lost = finding("no-task-lost", Status.UNKNOWN, "not all were seen", is_safety=True)
+    allowed = finding("transient-errors-requeued", Status.FAIL, "an innocent one failed", Whose.WORKER)
+    trial = replace(HEALTHY_TRIALS[0], allowed=("transient-errors-requeued",))
+
+    assert is_untold(trial, verdict_of(lost, allowed))
+    assert not is_untold(replace(trial, allowed=()), verdict_of(lost, allowed))
+    assert not is_untold(trial, verdict_of(allowed))

@@ -69,7 +69,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 
 
 def _tell(result: Result) -> None:
-    word = "right" if result.is_passed else "WRONG"
+    word = "right" if result.is_passed else "once more by itself" if result.is_untold else "WRONG"
     say(f"{word}  {result.trial.name}, seed {result.seed}, {result.seconds:.0f} s: {result.problem or result.told}")
 
 
