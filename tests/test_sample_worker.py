@@ -547,6 +547,7 @@ def test_a_loader_that_dies_is_noticed_within_a_second_and_the_next_poll_goes_on
     worker.wait_for("exited unexpectedly")
     assert time.monotonic() - began < 1
     assert re.search(rf"RuntimeError: loader worker \(pid ({'|'.join(map(str, pids))})\) exited", worker.output())
+    worker.wait_for("Loader subprocess", times=4)  # of the next poll: what the dead had asked for is answered by now
     service.has("1")
     service.wait_until(service.posts)
     assert list(service.answers()) == ["1"]

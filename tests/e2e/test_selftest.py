@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,11 +76,13 @@ def handed_out(ledger: Path) -> bool:
 
 @pytest.mark.timeout(200)
 def test_several_workers_of_ours_and_one_of_somebody_elses_are_judged_together_and_nobody_is_accused(
-    wheel_python: Path, environ: dict[str, str], tmp_path: Path
+    wheel_python: Path, environ: dict[str, str], pictures: Callable[[int], Path], tmp_path: Path
 ) -> None:
-    options = SandboxOptions(images=IMAGES, ack_wait=4.0, max_deliver=12)
+    options = SandboxOptions(images=IMAGES, image_dir=str(pictures(12)), ack_wait=4.0, max_deliver=12)
     with running(options) as info, ExitStack() as stack:
-        ours = worker_environ(environ, info, AMI_TEST_WORKER_CRASH_RATE="0.1", AMI_TEST_ACK_WAIT="4")
+        # A high rate and a low cap: whatever the other worker leaves to them, one of ours is struck.
+        faults = {"AMI_TEST_WORKER_CRASH_RATE": "0.5", "AMI_TEST_MAX_FAULTS": "2"}
+        ours = worker_environ(environ, info, **faults, AMI_TEST_ACK_WAIT="4")
         runs: list[subprocess.Popen[str]] = []
         for name in ("one", "two"):
             command = [
@@ -105,6 +107,7 @@ def test_several_workers_of_ours_and_one_of_somebody_elses_are_judged_together_a
     assert together["jobs"][0]["elsewhere"] > 0, "the other worker got nothing: this shows nothing"
     assert together["jobs"][0]["answered"] < IMAGES
     assert together["jobs"][0]["status"] == "SUCCESS"
+    assert sum(report["injected_exits"] for report in reports) > 0
     assert done.returncode == 0, together["headline"]
 
 
@@ -114,9 +117,9 @@ def _failed(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 @pytest.mark.timeout(100)
 def test_a_run_that_the_operator_stops_accuses_nobody_and_is_130(
-    wheel_python: Path, environ: dict[str, str], tmp_path: Path
+    wheel_python: Path, environ: dict[str, str], pictures: Callable[[int], Path], tmp_path: Path
 ) -> None:
-    with running(SandboxOptions(images=400, ack_wait=5.0, max_deliver=12)) as info:
+    with running(SandboxOptions(images=400, image_dir=str(pictures(12)), ack_wait=5.0, max_deliver=12)) as info:
         ours = worker_environ(environ, info, AMI_TEST_PROFILE="medium", AMI_TEST_ACK_WAIT="5")
         command = [
             str(wheel_python.with_name("ami-fault")), "run", "--seed", "4", "--json", "--run-dir", "run", "--",
