@@ -8,6 +8,7 @@ cd -- "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/.."
 make_environment .venv . sandbox,dev
 # A shell in which a scenario was chosen must not strike the tests.
 eval "$(env | sed -n 's/^\(AMI_[A-Z0-9_]*\)=.*/unset \1;/p')"
+unset PYTHONDONTWRITEBYTECODE # every start of an interpreter would compile everything again
 COVERAGE_FILE=$PWD/.coverage
 export COVERAGE_FILE
 .venv/bin/python -m coverage erase

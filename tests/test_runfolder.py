@@ -77,6 +77,7 @@ def recorded(run: RunFolder) -> dict[str, str]:
     return dict(json.loads((run.path / "settings.json").read_text())["settings"])
 
 
+@pytest.mark.untraced
 def test_racing_processes_take_every_place_and_never_one_more(tmp_path: Path) -> None:
     run = made(tmp_path)
     got = in_processes(take_slots, run.path)
@@ -93,12 +94,14 @@ def test_no_place_is_taken_where_there_are_none(tmp_path: Path) -> None:
     assert (run.take("faults", 0), run.counted("faults")) == (False, 0)
 
 
+@pytest.mark.untraced
 def test_a_name_is_claimed_by_exactly_one_of_racing_processes(tmp_path: Path) -> None:
     got = in_processes(take_names, made(tmp_path).path)
 
     assert [sum(column) for column in zip(*got, strict=True)] == [1] * 20
 
 
+@pytest.mark.untraced
 def test_a_counter_gives_every_number_once_over_all_processes(tmp_path: Path) -> None:
     run = made(tmp_path)
     got = in_processes(take_numbers, run.path)
@@ -114,6 +117,7 @@ def test_counters_of_other_names_are_other_counters(tmp_path: Path) -> None:
     assert [run.count("jobs"), run.count("jobs"), run.count("tasks")] == [1, 2, 1]
 
 
+@pytest.mark.untraced
 def test_racing_processes_that_were_given_no_seed_agree_on_one(tmp_path: Path) -> None:
     got = in_processes(join_it, tmp_path / "run")
 

@@ -78,7 +78,7 @@ def test_a_healthy_run_never_fails_whoever_else_is_there_and_whatever_strikes(pr
 def test_among_the_healthy_runs_are_lost_answers_and_deliveries_dead_loaders_and_slow_batches() -> None:
     seen: set[tuple[object, ...]] = set()
     for seed, profile in HEALTHY:
-        for event in played(healthy(seed, profile))[0].all_events():
+        for event in play(healthy(seed, profile)).all_events():
             if event.kind == "lost" and (event.rows("leases") or event.data.get("accepted")):
                 seen.add(("lost", event.text("site")))
             elif event.kind == "fault":

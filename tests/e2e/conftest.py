@@ -25,6 +25,7 @@ import pytest
 
 from ami_fault_site.ledger import Damage, Event, Reader
 from ami_fault_site.runfolder import RunFolder
+from ami_fault_site.sandbox.photographs import write_small
 
 ROOT = Path(__file__).parent.parent.parent
 ON = {"AMI_TEST_FAULT_INJECTION_ENABLED": "true"}
@@ -235,6 +236,20 @@ def installed_beside(shared: Path, groundwork: Groundwork, wheel: Path) -> Path:
         pip(python, "install", "--no-compile", "--no-deps", "--target", folder, wheel, "wrapt", "python-dotenv")
 
     return _once(shared / "target", install)
+
+
+@pytest.fixture(scope="session")
+def pictures(shared: Path) -> Callable[[int], Path]:
+    """Make a folder of so many small photographs: drawing and reading large ones would take most of a test's time."""
+
+    def make(count: int) -> Path:
+        def fill(folder: Path) -> None:
+            folder.mkdir()
+            write_small(folder, count)
+
+        return _once(shared / f"pictures-{count}", fill)
+
+    return make
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ WHERE: tuple[dict[str, str], ...] = (
 )
 
 
-def run(python: Path, folder: Path, seed: int) -> tuple[dict[str, Any], list[Event]]:
+def run(python: Path, pictures: Path, folder: Path, seed: int) -> tuple[dict[str, Any], list[Event]]:
     """Run the sample worker in a sandbox, crashing often; return the report and what was booked."""
     folder.mkdir()
     environ = clean_environment(
@@ -41,7 +42,7 @@ def run(python: Path, folder: Path, seed: int) -> tuple[dict[str, Any], list[Eve
         **WHERE[seed % len(WHERE)],
     )
     command = [
-        str(python.with_name("ami-fault")), "run", "--sandbox", "--images", str(IMAGES), "--max-deliver", "2",
+        str(python.with_name("ami-fault")), "run", "--sandbox", "--images", str(pictures), "--max-deliver", "2",
         "--ack-wait", "2", "--seed", str(seed), "--restart-delay", "0.1", "--timeout", "90", "--json",
         "--run-dir", str(folder / "run"),
     ]  # fmt: skip
@@ -75,10 +76,11 @@ def holds(events: list[Event], task: int, at: Event) -> bool:
 
 @pytest.mark.timeout(300)
 def test_on_a_real_queue_no_task_is_exhausted_by_our_faults_and_none_withheld_for_nothing(
-    wheel_python: Path, tmp_path: Path
+    wheel_python: Path, pictures: Callable[[int], Path], tmp_path: Path
 ) -> None:
+    folder = pictures(IMAGES)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        done = list(pool.map(lambda seed: run(wheel_python, tmp_path / str(seed), seed), range(RUNS)))
+        done = list(pool.map(lambda seed: run(wheel_python, folder, tmp_path / str(seed), seed), range(RUNS)))
     crashes = withheld = 0
     for seed, (report, events) in enumerate(done):
         (job,) = report["jobs"]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -128,7 +129,9 @@ def is_alive(pid: int) -> bool:
     return bool(state.strip()) and not state.startswith("Z")
 
 
-def run(python: Path, folder: Path, wanted: tuple[Cell, ...], loaders: int, batch: int, jobs: int) -> Trial:
+def run(
+    python: Path, pictures: Path, folder: Path, wanted: tuple[Cell, ...], loaders: int, batch: int, jobs: int
+) -> Trial:
     """Let a worker die in each of these cells; the system may write cores, the service hands out again what is lost."""
     environ = clean_environment(
         AMI_TEST_RULES=rules(wanted),
@@ -138,7 +141,7 @@ def run(python: Path, folder: Path, wanted: tuple[Cell, ...], loaders: int, batc
         AMI_SAMPLE_MODEL_DELAY="0",
     )
     command: list[str | Path] = [python.with_name("ami-fault"), "run", "--sandbox", "--jobs", str(jobs)]
-    command += ["--images", str(IMAGES), "--ack-wait", "1", "--max-deliver", "50", "--max-restarts", "60"]
+    command += ["--images", str(pictures), "--ack-wait", "1", "--max-deliver", "50", "--max-restarts", "60"]
     command += ["--restart-delay", "0.01", "--timeout", "150", "--seed", "1", "--run-dir", folder / "run"]
     most = resource.getrlimit(resource.RLIMIT_CORE)[1]
     with (folder / "said").open("wb") as said:
@@ -183,9 +186,9 @@ def test_every_point_and_mode_in_every_process_is_either_tried_or_impossible_wit
 
 @pytest.mark.timeout(240)
 def test_a_worker_dies_at_every_point_in_every_mode_once_and_finishes_its_job(
-    wheel_python: Path, tmp_path: Path
+    wheel_python: Path, pictures: Callable[[int], Path], tmp_path: Path
 ) -> None:
-    trial = run(wheel_python, tmp_path, ALONE, loaders=0, batch=1, jobs=1)
+    trial = run(wheel_python, pictures(IMAGES), tmp_path, ALONE, loaders=0, batch=1, jobs=1)
     assert_all_is_well(trial, ALONE)
     codes = {event.number("incarnation"): event.number("code") for event in trial.events if event.kind == "exit"}
     for cell, fault in trial.deaths.items():
@@ -201,9 +204,9 @@ def test_a_worker_dies_at_every_point_in_every_mode_once_and_finishes_its_job(
 
 @pytest.mark.timeout(240)
 def test_a_loader_dies_at_every_point_that_it_passes_in_every_mode_once_and_its_worker_goes_on(
-    wheel_python: Path, tmp_path: Path
+    wheel_python: Path, pictures: Callable[[int], Path], tmp_path: Path
 ) -> None:
-    trial = run(wheel_python, tmp_path, WITH_A_LOADER, loaders=1, batch=IMAGES, jobs=3)
+    trial = run(wheel_python, pictures(IMAGES), tmp_path, WITH_A_LOADER, loaders=1, batch=IMAGES, jobs=3)
     assert_all_is_well(trial, WITH_A_LOADER)
     for cell, fault in trial.deaths.items():
         if cell.role is Role.LOADER:

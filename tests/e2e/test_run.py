@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,8 +28,9 @@ HEAVY = ("--profile", "heavy", "--seed", "1", "--restart-delay", "0.2", "--timeo
 
 
 @contextmanager
-def sandbox(images: int, ack_wait: float) -> Iterator[SandboxInfo]:
-    with running(SandboxOptions(images=images, ack_wait=ack_wait, max_deliver=10)) as info:
+def sandbox(pictures: Path, ack_wait: float) -> Iterator[SandboxInfo]:
+    images = len(list(pictures.iterdir()))
+    with running(SandboxOptions(images=images, image_dir=str(pictures), ack_wait=ack_wait, max_deliver=10)) as info:
         yield info
 
 
@@ -70,8 +71,10 @@ def faults_of_tasks(folder: Path) -> Counter[tuple[str, ...]]:
 
 
 @pytest.mark.timeout(400)
-def test_a_heavy_run_reaches_its_end_with_every_task_accounted_for(wheel_python: Path, tmp_path: Path) -> None:
-    with sandbox(images=IMAGES, ack_wait=5.0) as info:
+def test_a_heavy_run_reaches_its_end_with_every_task_accounted_for(
+    wheel_python: Path, pictures: Callable[[int], Path], tmp_path: Path
+) -> None:
+    with sandbox(pictures(IMAGES), ack_wait=5.0) as info:
         folder = tmp_path / "heavy"
         told = run(wheel_python, info, folder, AMI_NUM_WORKERS="2", AMI_SAMPLE_PREFETCH="1")
         token = info.token
@@ -110,13 +113,13 @@ def test_a_heavy_run_reaches_its_end_with_every_task_accounted_for(wheel_python:
 
 
 def test_the_same_seed_and_a_serial_worker_give_the_same_faults_on_the_same_tasks(
-    wheel_python: Path, tmp_path: Path
+    wheel_python: Path, pictures: Callable[[int], Path], tmp_path: Path
 ) -> None:
     """In batches of one: a larger batch is struck by its smallest draw, and the clock has a say in who is in it."""
 
     def once(name: str) -> Counter[tuple[str, ...]]:
         serial = {"AMI_NUM_WORKERS": "0", "AMI_SAMPLE_THREADS": "1", "AMI_ANTENNA_API_BATCH_SIZE": "1"}
-        with sandbox(images=times(30, 60), ack_wait=3.0) as info:
+        with sandbox(pictures(times(30, 60)), ack_wait=3.0) as info:
             run(wheel_python, info, tmp_path / name, **serial)
         return faults_of_tasks(tmp_path / name)
 
