@@ -10,12 +10,11 @@ import os
 import re
 import secrets
 import socket
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ami_fault_site.counters import Counters
 from ami_fault_site.redaction import without_queries
 from ami_fault_site.settings import Settings, SettingsError, as_text, fingerprint
 
@@ -37,12 +36,8 @@ class RunFolder:
         self.jobs = path / "jobs"
         self.output = path / "output"
         self._shared = path / "shared"
-        self._fresh_lock()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._fresh_lock)
-
-    def _fresh_lock(self) -> None:
-        self._lock = threading.RLock()
+        self._counters = Counters(os.fspath(self._shared))
+        self._stop_file = os.fspath(self.stop_file)
 
     @property
     def stop_file(self) -> Path:
@@ -51,7 +46,7 @@ class RunFolder:
 
     def is_stopped(self) -> bool:
         """Whether somebody has asked for no more faults."""
-        return os.path.exists(self.stop_file)
+        return os.path.exists(self._stop_file)
 
     def claim(self, name: str) -> bool:
         """Take a name that only one process of the run can have; raises OSError if the folder cannot be written."""
@@ -63,48 +58,15 @@ class RunFolder:
 
     def count(self, name: str, more: int = 1) -> int:
         """Count on, 1, 2, 3... over all processes of the run, and return the number reached."""
-        return self._change(name, lambda number: number + more)
+        return self._counters.count(name, more)
 
     def take(self, name: str, most: int) -> bool:
         """Take one of so many places; False once all are taken. Exact across processes."""
-        before: list[int] = []
-
-        def one_more(number: int) -> int:
-            before.append(number)
-            return min(number + 1, most)
-
-        self._change(name, one_more)
-        return before[0] < most
+        return self._counters.take(name, most)
 
     def counted(self, name: str) -> int:
         """Return the number that has been reached, 0 if nothing has been counted."""
-        # Whoever closes a file gives up all locks that its process has on it, those of another thread too.
-        with self._lock:
-            try:
-                descriptor = os.open(self._shared / f"count-{name}", os.O_RDONLY)
-            except FileNotFoundError:
-                return 0
-            try:
-                fcntl.lockf(descriptor, fcntl.LOCK_SH)
-                return int(os.read(descriptor, 20) or b"0")
-            finally:
-                os.close(descriptor)
-
-    def _change(self, name: str, change: Callable[[int], int]) -> int:
-        """Replace a number by another, alone.
-
-        The lock is lockf on a file opened by this very process: flock would be shared with a fork's parent.
-        """
-        with self._lock:
-            descriptor = os.open(self._shared / f"count-{name}", os.O_RDWR | os.O_CREAT, 0o666)
-            try:
-                fcntl.lockf(descriptor, fcntl.LOCK_EX)
-                number = change(int(os.read(descriptor, 20) or b"0"))
-                os.lseek(descriptor, 0, os.SEEK_SET)
-                os.write(descriptor, b"%d" % number)
-                return number
-            finally:
-                os.close(descriptor)
+        return self._counters.counted(name)
 
     def age(self) -> float:
         """Return how many seconds ago the run began."""
@@ -130,11 +92,10 @@ class RunFolder:
 
         Raises SettingsError if the folder cannot be written.
         """
-        with self._lock:
-            try:
-                return self._take_charge()
-            except OSError as error:
-                raise _unwritable(self.path, error) from error
+        try:
+            return self._take_charge()
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
 
     def _take_charge(self) -> str:
         # Never closed: whoever closes a file gives up all locks that its process has on it.
