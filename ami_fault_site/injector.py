@@ -73,7 +73,8 @@ class Injector:
         self.seams: dict[Seam, str] = {}
         self.here = _Here()
         self._tree = tree or str(settings.incarnation)
-        self.budget = Budget(settings.max_deliver, run, self._tree, self._main)
+        self._can_strike = plan.can_strike(settings)
+        self.budget = Budget(settings.max_deliver, run, self._tree, self._main, self._can_strike)
         self.can_die = settings.worker_crash_rate > 0 or any(rule.site == CRASH for rule in settings.rules)
         self.injected = Injected()
         self._ledger = ledger
@@ -121,8 +122,10 @@ class Injector:
                 return decision  # else another process took the last place meanwhile
 
     def attempt(self, site: Site) -> str:
-        """Number the calls that carry no identity, over all processes of the run."""
-        return "" if self._silent else self._counting(lambda: str(self.run.count(site.value)), "")
+        """Number the calls that carry no identity, over all processes of the run; "" if nothing can strike them."""
+        if self._silent or not self._can_strike:
+            return ""
+        return self._counting(lambda: str(self.run.count(site.value)), "")
 
     def passed(self, name: str) -> int:
         """Count one more passage over all processes of the run."""

@@ -81,6 +81,15 @@ def roll(seed: int, key: str, draws: Sequence[Draw]) -> Roll:
     return Roll(least if size == 1 else -math.expm1(size * math.log1p(-least)), struck)
 
 
+def can_strike(settings: Settings) -> bool:
+    """Say whether anything is set that can strike at all."""
+    rates = (
+        settings.network_error_rate, settings.image_404_rate, settings.corrupt_image_rate, settings.worker_crash_rate,
+        settings.transient_error_rate,
+    )  # fmt: skip
+    return bool(any(rates) or settings.rules or settings.permanent_error_images or settings.exhaust)
+
+
 def points_at(settings: Settings, call: Call) -> tuple[Point, ...]:
     """Return the points of this passage at which the crash rate strikes."""
     if call.role not in settings.crash_process:

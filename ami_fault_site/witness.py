@@ -78,6 +78,10 @@ class Witness:
         """Replace the lock, which another thread may have held at the fork."""
         self._lock = threading.Lock()
 
+    def may_know(self, url: str) -> bool:
+        """Say, at no cost, whether a URL may be one of the worker's; most that it may not be are somebody else's."""
+        return url in self._images or antenna.may_be_api(url)
+
     def recognize(self, method: str, url: str, body: object) -> Passage | None:
         """Say which of the worker's calls this is; None for all others."""
         api_call = antenna.classify(method, url, self._images.__contains__)

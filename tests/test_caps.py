@@ -146,6 +146,6 @@ def test_what_is_withheld_takes_no_place(tmp_path: Path) -> None:
 
 
 def test_calls_without_identity_get_every_number_once(tmp_path: Path) -> None:
-    one = injector(tmp_path)
+    one = injector(tmp_path, network_error_rate=1e-9)
     race(one, lambda mine, _number: mine.book("number", number=int(mine.attempt(Site.JOBS))))
     assert sorted(event.number("number") or 0 for event in booked(one.run, "number")) == list(range(1, IN_ALL + 1))

@@ -22,6 +22,8 @@ from ami_fault_site.injector import Injector
 from tests.stage import Service, events, hand_out, reply_subject, result_body, service
 from tests.test_hooks_http import hooked, poll
 
+RARE = {"network_error_rate": 1e-9}  # something can strike, and will not
+
 
 def fetch(stage: Service, job: int = 1) -> list[dict[str, str]]:
     response = requests.post(f"{stage.url}/api/v2/jobs/{job}/tasks/", json={"batch_size": 8}, timeout=5)
@@ -183,7 +185,7 @@ def test_with_max_deliver_0_any_delivery_may_be_taken(tmp_path: Path) -> None:
 
 
 def test_a_loader_whose_job_was_given_up_fetches_no_more_whatever_the_cap(tmp_path: Path) -> None:
-    with service() as stage, hooked(tmp_path, max_deliver=2, max_faults=0) as one:
+    with service() as stage, hooked(tmp_path, max_deliver=2, max_faults=0, **RARE) as one:
         hand_out(stage, 1)
         assert len(fetch(stage)) == 1
         one.budget.doom(whole_tree=False)
@@ -196,7 +198,7 @@ def test_a_loader_whose_job_was_given_up_fetches_no_more_whatever_the_cap(tmp_pa
 
 
 def test_who_has_asked_for_jobs_again_may_fetch_again(tmp_path: Path) -> None:
-    with service() as stage, hooked(tmp_path, max_deliver=2) as one:
+    with service() as stage, hooked(tmp_path, max_deliver=2, **RARE) as one:
         hand_out(stage, 1)
         one.budget.doom(whole_tree=False)
         requests.get(f"{stage.url}/jobs", params={"pipeline__slug__in": "moths", "ids_only": "1"}, timeout=5)
@@ -422,7 +424,7 @@ def test_a_body_that_cannot_be_read_may_hold_a_last_delivery(tmp_path: Path) -> 
 
 
 def test_an_answer_that_the_service_refused_is_out_no_longer(tmp_path: Path) -> None:
-    with service() as stage, hooked(tmp_path, max_deliver=2) as one:
+    with service() as stage, hooked(tmp_path, max_deliver=2, **RARE) as one:
         hand_out(stage, 1, delivery=2)
         fetch(stage)
         assert one.budget.holdings.last(2)
@@ -432,7 +434,7 @@ def test_an_answer_that_the_service_refused_is_out_no_longer(tmp_path: Path) -> 
 
 
 def test_what_nobody_heard_of_is_out_until_the_worker_asks_for_jobs_again(tmp_path: Path) -> None:
-    with service() as stage, hooked(tmp_path, max_deliver=2) as one:
+    with service() as stage, hooked(tmp_path, max_deliver=2, **RARE) as one:
         hand_out(stage, 1, delivery=2)
         fetch(stage)
         assert one.budget.holdings.last(2)

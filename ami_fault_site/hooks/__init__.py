@@ -138,7 +138,9 @@ class _Watch:
 
     def look_again(self) -> None:
         """Hook the loops whose modules were being imported while we armed, now that a first call is made."""
-        if self.injector is None or "task" in {seam.value for seam in self.injector.seams}:
+        if self.injector is None or not any(name in sys.modules for name in self.loops):
+            return  # asked at every call, so the cheap question comes first
+        if "task" in {seam.value for seam in self.injector.seams}:
             return
         with self._lock:
             for module in list(self.loop_modules()):

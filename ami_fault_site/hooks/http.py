@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import getattr_static
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
@@ -66,7 +65,10 @@ class _Seam:
         self, wrapped: Callable[..., Response], session: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Response:
         request: PreparedRequest = args[0] if args else kwargs["request"]
-        here, host = self.here, urlsplit(request.url or "").netloc.rpartition("@")[2]
+        here = self.here
+        if not here.depth and not self.witness.may_know(request.url or ""):
+            return wrapped(*args, **kwargs)
+        host = urlsplit(request.url or "").netloc.rpartition("@")[2]
         if here.depth:
             if here.crossing is not None and here.crossing.is_api and here.crossing.leads_on:
                 self.injector.meet_host(host)  # an API call may be redirected to where no test may go
@@ -99,13 +101,20 @@ class _Seam:
         if passage is None:
             return None
         self.first_call()
-        own = getattr_static(session, "get_adapter", None) is not vars(self.module.Session)["get_adapter"]
+        own = _chooser(session) is not vars(self.module.Session)["get_adapter"]
         if passage.lease is None:
             self.injector.meet_host(host)
         return Crossing(self.injector, self.witness, passage, own)
 
     def _fail_by(self, harm: Harm | None) -> None:
         self.here.harm = harm
+
+
+def _chooser(session: object) -> object:
+    """Return what chooses a session's adapter, without binding it."""
+    if "get_adapter" in getattr(session, "__dict__", ()):
+        return None
+    return next((vars(kind)["get_adapter"] for kind in type(session).__mro__ if "get_adapter" in vars(kind)), None)
 
 
 def _prepared_url(url: str) -> str:
