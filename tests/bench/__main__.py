@@ -34,7 +34,7 @@ class Asked:
 
 def _startups(asked: Asked) -> Iterator[Row]:
     yield from startups.identities(asked.environments)
-    yield from startups.rows(asked.environments, asked.scratch, asked.times(200, 2), asked.with_peers)
+    yield from startups.rows(asked.environments, asked.scratch, asked.times(200, 1), asked.with_peers)
 
 
 def _calls(asked: Asked) -> Iterator[Row]:
@@ -48,18 +48,18 @@ def _booking(asked: Asked) -> Iterator[Row]:
 
 
 def _working(asked: Asked) -> Iterator[Row]:
-    images, rounds, tasks = asked.times(2_000, 24), asked.times(5, 1), asked.times(10_000, 200)
+    images, rounds, tasks = asked.times(2_000, 12), asked.times(5, 1), asked.times(10_000, 128)
     yield from working.rows(asked.environments, asked.scratch, images, rounds, tasks)
 
 
 def _judging(asked: Asked) -> Iterator[Row]:
-    sizes = (1_000_000, 5_000_000) if asked.full else (4_000, 8_000)
+    sizes = (1_000_000, 5_000_000) if asked.full else (1_000, 2_000)
     yield from judging.rows(asked.environments, asked.scratch, sizes)
 
 
 def _crowds(asked: Asked) -> Iterator[Row]:
     crowd = (1, 2, 4, 8, 16) if asked.full else (2,)
-    yield from crowds.rows(asked.environments, asked.scratch, crowd, asked.times(60, 16))
+    yield from crowds.rows(asked.environments, asked.scratch, crowd, asked.times(60, 8))
 
 
 def _kills(asked: Asked) -> Iterator[Row]:
@@ -67,7 +67,7 @@ def _kills(asked: Asked) -> Iterator[Row]:
 
 
 def _soaks(asked: Asked) -> Iterator[Row]:
-    yield from soaks.growth(asked.environments, asked.scratch, asked.times(200_000, 400))
+    yield from soaks.growth(asked.environments, asked.scratch, asked.times(200_000, 200))
     yield from soaks.loaders(asked.environments, asked.scratch, asked.times(5_000, 20))
 
 

@@ -75,5 +75,5 @@ def _written(scratch: Path, events: int) -> BigRun:
 
 
 def _write(folder: Path, events: int) -> BigRun:
-    sample = write_big(folder / "sample", _SAMPLE, _FAULTS, batch=_BATCH)
+    sample = write_big(folder / "sample", min(_SAMPLE, max(_BATCH, events // 10)), _FAULTS, batch=_BATCH)
     return write_big(folder / "run", round(events * sample.images / sample.events), _FAULTS, batch=_BATCH)

@@ -34,9 +34,12 @@ class ContenderError(Exception):
 
 
 def turns(names: Sequence[str], rounds: int, take: Callable[[str], Found]) -> dict[str, list[Found]]:
-    """Let each take its turn in every round, each round beginning with another; one round before it is for nothing."""
+    """Let each take its turn in every round, each round beginning with another.
+
+    Where there are several, one more comes first, for nothing: files get known, and modules compiled.
+    """
     found: dict[str, list[Found]] = {name: [] for name in names}
-    for number in range(-1, rounds):
+    for number in range(-1 if rounds > 1 else 0, rounds):
         first = number % len(names)
         for name in (*names[first:], *names[:first]):
             got = take(name)

@@ -30,12 +30,12 @@ def rows(environments: Environments, scratch: Path, rounds: int, with_peers: boo
     yield paired(OFF_START, "with this package, off", "ms", found["off"], against, _OFF_GOAL)
     yield paired(ON_START, "with this package, on", "ms", found["on"], against, _ON_GOAL)
     if with_peers:
-        yield from _peers(environments, bare, max(3, rounds // 4))
+        yield from _peers(environments, bare, -(-rounds // 4))
     worker = [
         Contender("off", [environments.ours, "-c", _IMPORT]),
         Contender("on", [environments.ours, "-c", _IMPORT], {**ON, "AMI_TEST_RUN_DIR": str(scratch / "run")}),
     ]
-    found = durations(worker, max(2, rounds // 2))
+    found = durations(worker, -(-rounds // 2))
     yield Row(ON_IMPORT, "with this package, off", "ms", spread(found["off"]))
     yield paired(ON_IMPORT, "with this package, on", "ms", found["on"], ("off", found["off"]), _IMPORT_GOAL)
 
