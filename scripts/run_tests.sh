@@ -18,6 +18,7 @@ if [ $# -gt 0 ]; then
     .venv/bin/python -m coverage run -m pytest $run "$@"
     exit 0
 fi
+.venv/bin/python -m pytest --collect-only --quiet >/dev/null # once, or each of the test processes would compile them all
 TEST_ENVIRONMENTS=$(mktemp -d) # those that the first part makes serve the second as well
 export TEST_ENVIRONMENTS
 trap 'rm -rf "$TEST_ENVIRONMENTS"' EXIT

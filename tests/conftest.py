@@ -13,7 +13,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 _LONGEST = ("test_selftest", "test_run", "test_grid", "test_attempt_rates")  # seconds by the dozen: they come first
 
 # Of what these start, a good part runs nowhere else; for the others a tracer in children is half of the work in vain.
-_TRACED = ("test_children", "test_sample_worker", "test_sandbox", "test_startup")
+_TRACED = ("test_children", "test_sample_worker", "test_sandbox")
 _TRACER = "COVERAGE_PROCESS_CONFIG"
 _CONFIG = os.environ.pop(_TRACER, "") if "PYTEST_XDIST_WORKER" in os.environ else ""
 

@@ -19,6 +19,7 @@ from ami_fault_site.profiles import available, load
 from ami_fault_site.settings import Settings, parse
 from ami_fault_site.unforeseen import unforeseen
 from tests.counting import Counting
+from tests.thorough import IS_THOROUGH
 
 pytestmark = pytest.mark.untraced
 
@@ -30,7 +31,9 @@ SHIPPED = {name: replace(each, max_deliver=0) for name, each in FORESEEN.items()
 SERIAL = Load(96, 8, workers=0, ack_wait=60, max_deliver=2)
 SMALL = Load(100, 4, workers=2, prefetch=1, ack_wait=20, max_deliver=2, seconds_an_image=0.02, restart_delay=1)
 REAL = Load(150, 6, ack_wait=60, max_deliver=2, seconds_an_image=0.4)
-LOADS = pytest.mark.parametrize("load", [SERIAL, SMALL, REAL], ids=["serial", "small", "real"])
+SIZES = {"small": SMALL, **({"real": REAL} if IS_THOROUGH else {})}
+LOADS = pytest.mark.parametrize("load", [SERIAL, *SIZES.values()], ids=["serial", *SIZES])
+BUSY_LOADS = pytest.mark.parametrize("load", list(SIZES.values()), ids=list(SIZES))
 PROFILES = pytest.mark.parametrize("name", SHIPPED)
 
 RUNS = 150  # of each settings and load: seeds 0, 1, 2, ...
@@ -373,7 +376,7 @@ def test_no_run_is_shorter_on_average_than_the_least_time(name: str, load: Load)
     assert 0.4 * mean(runs, took) <= least <= mostly
 
 
-@pytest.mark.parametrize("load", [SMALL, REAL], ids=["small", "real"])
+@BUSY_LOADS
 @pytest.mark.parametrize("name", ["crashes", "heavy", "medium", "network", "transient"])
 def test_after_four_deliveries_what_is_used_up_is_expected_within_a_factor_of_three(name: str, load: Load) -> None:
     longer = replace(load, max_deliver=4)
@@ -386,7 +389,7 @@ def test_after_four_deliveries_what_is_used_up_is_expected_within_a_factor_of_th
     assert expected < 3 * (found + 4 * sigma)
 
 
-@pytest.mark.parametrize("load", [SMALL, REAL], ids=["small", "real"])
+@BUSY_LOADS
 @pytest.mark.parametrize("name", ["crashes", "heavy", "medium", "transient"])
 def test_with_as_many_deliveries_as_advised_next_to_no_task_is_used_up(name: str, load: Load) -> None:
     enough = forecast(SHIPPED[name], load).enough_deliveries
