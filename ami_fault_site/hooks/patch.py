@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import reduce
 from importlib import import_module
 from inspect import getattr_static
+from types import FunctionType
 from typing import Any
 
 import wrapt
@@ -32,6 +33,32 @@ class Hook(wrapt.FunctionWrapper):  # type: ignore[type-arg]
         return str(self.__wrapped__.__qualname__)
 
 
+class _Peeled(wrapt.CallableObjectProxy):  # type: ignore[type-arg]
+    """Somebody's wrapper under a hook, as it is read through the class. Put there in its stead, it is our hook again.
+
+    Who takes a wrapper off reads the attribute, which looks like his, and puts its `__wrapped__` there: he must not
+    take off ours, which is over his, and leave his own.
+    """
+
+    def __init__(self, theirs: Any, hook: Hook) -> None:
+        super().__init__(theirs)
+        self._self_hook = hook  # over what theirs is over
+
+    def __get__(self, instance: object, owner: type) -> object:
+        return self._self_hook.__get__(instance, owner)
+
+
+class _Theirs(wrapt.CallableObjectProxy):  # type: ignore[type-arg]
+    """Somebody's wrapper under a hook."""
+
+    def __init__(self, theirs: Any, hook: Hook) -> None:
+        super().__init__(theirs)
+        self._self_peeled = _Peeled(theirs, hook)
+
+    def __get__(self, instance: object, owner: type) -> object:
+        return self._self_peeled if instance is None else self.__wrapped__.__get__(instance, owner)
+
+
 def _find(module: str, qualified_name: str) -> object:
     return reduce(getattr, qualified_name.split("."), import_module(module))
 
@@ -41,19 +68,30 @@ def install(owner: object, name: str, wrapper: Wrapper) -> Callable[[], None]:
 
     The undo restores the original if the attribute is still ours; if somebody has wrapped over us since, it leaves
     theirs alone and ours turns inert. The attribute is read without being bound: read through a class, a function
-    wrapper gives a new bound object each time. One that the owner inherits is hooked on the owner only.
+    wrapper gives a new bound object each time, and whoever kept one may have put it back. One that the owner inherits
+    is hooked on the owner only.
     """
     original = getattr_static(owner, name)
     is_inherited = name not in vars(owner)
     active = [True]
-    hook = Hook(original, wrapper, enabled=lambda: active[0])
+
+    def hooked(function: Callable[..., Any]) -> Hook:
+        return Hook(function, wrapper, enabled=lambda: active[0])
+
+    below = original
+    if isinstance(owner, type) and isinstance(original, FunctionType) and hasattr(original, "__wrapped__"):
+        below = _Theirs(original, hooked(original.__wrapped__))
+    hook = hooked(below)
     setattr(owner, name, hook)
 
     def undo() -> None:
         active[0] = False
-        if vars(owner).get(name) is not hook:
+        now = vars(owner).get(name)
+        if type(now) is _Peeled and now is getattr(below, "_self_peeled", None):
+            setattr(owner, name, original.__wrapped__)
+        elif now is not hook and not (type(now) is _BoundHook and now._self_parent is hook):
             return
-        if is_inherited:
+        elif is_inherited:
             delattr(owner, name)
         else:
             setattr(owner, name, original)
