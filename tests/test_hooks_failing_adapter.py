@@ -255,3 +255,9 @@ def test_attempts_that_reach_nobody_are_no_attempts_at_the_service(tmp_path: Pat
     finally:
         undo()
     assert counting.begun == 1  # the real one
+
+
+def test_it_fails_as_well_where_somebody_answers_in_the_place_of_every_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HTTPAdapter, "send", lambda *args, **kwargs: Response())
+    with pytest.raises(requests.ConnectionError):
+        Striking(network("refused", Phase.BEFORE)).get("http://service/")
