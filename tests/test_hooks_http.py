@@ -299,6 +299,42 @@ def test_a_session_that_chooses_its_adapters_itself_is_not_struck_and_that_is_bo
         assert events(one.run, "jobs")[0].data["struck"] is False
 
 
+def test_a_session_that_was_given_a_function_for_its_adapters_is_struck(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path, network_error_rate=1.0) as one:
+        session = requests.Session()
+        session.get_adapter = lambda url: HTTPAdapter()  # type: ignore[method-assign]
+        for _ in range(2):
+            with contextlib.suppress(requests.RequestException):
+                assert poll(stage.url, session).status_code >= 500
+        assert [event.text("why") for event in events(one.run, "fault", "withheld")] == ["", ""]
+        assert stage.asked == []
+
+
+def test_what_somebody_answers_below_us_without_requests_is_not_struck(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(requests.Session, "send", lambda self, request, **kwargs: made_up(request))
+        with hooked(tmp_path, network_error_rate=1.0) as one:
+            assert poll("http://service").status_code == 404
+            withheld = events(one.run, "withheld")
+            assert [event.text("why") for event in withheld] == ["the session chooses its adapter in a way of its own"]
+            assert events(one.run, "fault") == []
+
+
+def made_up(request: requests.PreparedRequest) -> requests.Response:
+    answer = requests.Response()
+    answer.status_code, answer.request = 404, request
+    return answer
+
+
+def test_a_hook_that_somebody_has_put_requests_own_back_over_is_there_again_for_the_next_call(tmp_path: Path) -> None:
+    with service() as stage, hooked(tmp_path) as one:
+        requests.Session.send = ORIGINAL_SEND  # type: ignore[method-assign]
+        for _ in range(2):
+            requests.get(f"{stage.url}/api/v2/jobs/", params={"pipeline__slug__in": "moth_binary"}, timeout=5)
+        assert [event.kind for event in events(one.run, "call", "jobs")] == ["call", "jobs"]
+    assert requests.Session.__dict__["send"] is ORIGINAL_SEND
+
+
 def test_after_a_download_that_failed_the_next_image_opened_is_nobodys(tmp_path: Path) -> None:
     with service() as stage, hooked(tmp_path, image_404_rate=1.0) as one:
         hand_out(stage, 5)

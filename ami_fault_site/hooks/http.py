@@ -7,7 +7,8 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import ModuleType
+from inspect import unwrap
+from types import FunctionType, ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from ami_fault_site.hooks import transport
 from ami_fault_site.hooks.crossing import Crossing
 from ami_fault_site.hooks.failing_adapter import failing
 from ami_fault_site.hooks.hop import Hop
+from ami_fault_site.hooks.patch import Hook
 from ami_fault_site.hooks.patch import install as patch
 from ami_fault_site.hooks.revising import Revising
 from ami_fault_site.injector import Injector
@@ -37,7 +39,9 @@ class _Here(threading.local):
 def install(module: ModuleType, injector: Injector, first_call: Callable[[], None]) -> Callable[[], None]:
     """Hook Session.send, which decides, and Session.get_adapter, through which a struck call fails."""
     seam = _Seam(module, injector, first_call)
-    undo = [patch(module.Session, "send", seam.send), patch(module.Session, "get_adapter", seam.get_adapter)]
+    undo = seam.undo
+    seam.hook_send()
+    undo.append(patch(module.Session, "get_adapter", seam.get_adapter))
     if injector.settings.network_layer is Layer.ATTEMPT:
         undo.append(transport.install(sys.modules["urllib3.connection"], injector))
     injector.seams[Seam.HTTP] = "requests.Session.send"
@@ -57,9 +61,18 @@ class _Seam:
 
     def __post_init__(self) -> None:
         self.here = _Here()
+        self.undo: list[Callable[[], None]] = []
         self.witness = Witness(self.injector, _prepared_url)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.witness.renew_after_fork)
+
+    def hook_send(self) -> None:
+        """Hook Session.send, whoever else has; note whether below there is a send that will ask for our adapter."""
+        self.is_asked = self._is_own(unwrap(vars(self.module.Session)["send"]))
+        self.undo.append(patch(self.module.Session, "send", self.send))
+
+    def _is_own(self, send: object) -> bool:
+        return type(send) is FunctionType and send.__globals__ is vars(self.module)
 
     def send(
         self, wrapped: Callable[..., Response], session: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -85,6 +98,8 @@ class _Seam:
     def get_adapter(
         self, wrapped: Callable[..., Any], _session: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> object:
+        if self._is_own(vars(self.module.Session)["send"]):
+            self.hook_send()  # somebody has put back what he had found there; this call is past
         adapter, here = wrapped(*args, **kwargs), self.here
         crossing = here.crossing
         if crossing is None or not (crossing.is_new or crossing.leads_on):
@@ -101,19 +116,26 @@ class _Seam:
         if passage is None:
             return None
         self.first_call()
-        own = _chooser(session) is not vars(self.module.Session)["get_adapter"]
         if passage.lease is None:
             self.injector.meet_host(host)
-        return Crossing(self.injector, self.witness, passage, own)
+        return Crossing(self.injector, self.witness, passage, not self._asks_us(session))
+
+    def _asks_us(self, session: object) -> bool:
+        """Whether this session will ask us for its adapter; one that got a function of its own for that is made to."""
+        if "get_adapter" in vars(session) and type(vars(session)["get_adapter"]) is not Hook:
+            patch(session, "get_adapter", self.get_adapter)  # inert once `send` is
+        get_adapter = _chooser(session)
+        is_ours = type(get_adapter) is Hook or get_adapter is vars(self.module.Session)["get_adapter"]
+        return is_ours and self.is_asked
 
     def _fail_by(self, harm: Harm | None) -> None:
         self.here.harm = harm
 
 
 def _chooser(session: object) -> object:
-    """Return what chooses a session's adapter, without binding it."""
-    if "get_adapter" in getattr(session, "__dict__", ()):
-        return None
+    """Return what chooses a session's adapter, without binding it; far quicker than to ask inspect."""
+    if "get_adapter" in vars(session):
+        return vars(session)["get_adapter"]
     return next((vars(kind)["get_adapter"] for kind in type(session).__mro__ if "get_adapter" in vars(kind)), None)
 
 
