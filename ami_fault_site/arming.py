@@ -30,7 +30,7 @@ def arm(environ: MutableMapping[str, str]) -> Injector | None:
     if not settings.enabled:
         return None
     _refuse_host(environ.get(BASE_URL, ""), settings)
-    joined = runfolder.join(settings, Path.cwd() / runfolder.HOME)
+    joined = runfolder.join(settings, Path(runfolder.HOME))
     settings, run = joined.settings, joined.run
     environ["AMI_TEST_RUN_DIR"] = str(run.path)
     environ["AMI_TEST_SEED"] = str(settings.seed)
@@ -55,7 +55,10 @@ def arm(environ: MutableMapping[str, str]) -> Injector | None:
 
 
 def _refuse_host(url: str, settings: Settings) -> None:
-    host = urlsplit(url).hostname or ""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError as error:
+        raise SettingsError([f"{BASE_URL}={url!r}: is not a URL: {error}"]) from error
     why = refused_host(host, settings) if host else ""
     if why:
         raise SettingsError([f"{BASE_URL}: {why}"])

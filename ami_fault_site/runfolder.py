@@ -141,9 +141,11 @@ def join(settings: Settings, home: Path) -> Joined:
     settings.
     """
     chosen = settings if settings.has_seed else settings.with_seed(secrets.randbelow(SEEDS))
-    path = Path(settings.run_dir) if settings.run_dir else _new_path(home, chosen.seed)
-    run = RunFolder(path.absolute())
+    path = Path(settings.run_dir or home)
     try:
+        if not settings.run_dir:
+            path = _new_path(home.absolute(), chosen.seed)
+        run = RunFolder(path.absolute())  # of which a working directory that was removed has none
         for folder in (run.ledger, run.jobs, run.output, run._shared):
             folder.mkdir(parents=True, exist_ok=True)
         made = _write_once(run.path / SETTINGS, _record(chosen))

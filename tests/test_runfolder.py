@@ -258,6 +258,21 @@ def test_a_home_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     )
 
 
+def test_a_working_directory_that_was_removed_is_no_home_and_no_obstacle_to_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    assert problems(SEEDED, Path(HOME)) == [f"AMI_TEST_RUN_DIR={HOME!r}: cannot be written: No such file or directory"]
+    assert problems(Settings(seed=7, run_dir="run"), Path(HOME)) == [
+        "AMI_TEST_RUN_DIR='run': cannot be written: No such file or directory"
+    ]
+    assert join(Settings(seed=7, run_dir=str(tmp_path / "run")), Path(HOME)).made
+
+
 def test_the_stop_file_is_seen_as_soon_as_it_is_there(tmp_path: Path) -> None:
     run = made(tmp_path)
     assert not run.is_stopped()

@@ -331,6 +331,11 @@ def test_the_run_folder_and_the_seed_are_made_where_none_are_given(workers: Work
             id="protected",
         ),
         pytest.param(
+            {"AMI_ANTENNA_API_BASE_URL": "http://[::1/api/v2"},
+            ["AMI_ANTENNA_API_BASE_URL='http://[::1/api/v2': is not a URL: Invalid IPv6 URL"],
+            id="no URL",
+        ),
+        pytest.param(
             {"AMI_TEST_SEED": "x", "AMI_TEST_ACK_WAIT": "0", "AMI_TEST_MAX_FAULT": "1"},
             [
                 "AMI_TEST_MAX_FAULT: unknown setting (did you mean AMI_TEST_MAX_FAULTS?)",
