@@ -39,8 +39,9 @@ def available() -> dict[str, Path]:
 
 def load(name: str) -> Profile:
     """Read a profile by name or path; raises SettingsError if it is missing, unreadable or malformed."""
-    path = _locate(name)
+    path = Path(name)
     try:
+        path = _locate(name)
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"

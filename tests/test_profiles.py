@@ -150,6 +150,12 @@ def test_a_path_that_is_no_file_is_said_to_be_none(name: str) -> None:
     assert problems_of(name) == [f"AMI_TEST_PROFILE={name!r}: there is no such file"]
 
 
+def test_a_path_that_the_system_will_not_look_at_is_a_problem() -> None:
+    name = "x" * 5_000
+
+    assert problems_of(name) == [f"AMI_TEST_PROFILE={name!r}: {name} cannot be read: File name too long"]
+
+
 def test_a_profile_that_is_no_text_is_a_problem(tmp_path: Path) -> None:
     path = tmp_path / "binary.env"
     path.write_bytes(b"AMI_TEST_SEED=\xff\n")
