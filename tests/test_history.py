@@ -166,6 +166,19 @@ def test_the_very_same_delivery_received_twice_is_one_lease_with_a_copy_whicheve
         assert str(history.place(lease.copies[0])) == "h-0001-11-1.jsonl:2"
 
 
+def test_of_two_who_received_the_same_delivery_the_earlier_counts_even_if_somebody_set_the_wall_clock_back() -> None:
+    books = Books()
+    first, second = books.process(10), books.process(11, base=-3600.0)
+    first.start(0.5, boot="3b0b")
+    second.start(0.6, boot="3b0b")
+    first.fetch(1.0, 7, (3, 1))
+    second.fetch(1.5, 7, (3, 1))
+
+    for processes in ((first, second), (second, first)):
+        (lease,) = task(folded(*(e for process in processes for e in process.events)), 7, 3).leases
+        assert (lease.received, len(lease.copies)) == (1.0, 1)
+
+
 def test_a_retried_job_whose_sequences_begin_anew_is_not_mistaken_for_the_first() -> None:
     books, _ = one_task()
     again = event("leases", job=7, stream="job_7", leases=[[3, 1, 3, PUBLISHED + 999, 0, "3", "3.jpg"]])
@@ -398,6 +411,14 @@ def test_a_hosts_name_that_another_host_has_taken_over_is_told_apart_by_the_star
     books.process(1, host="worker-0", part=4, base=0.5).start(4.0, boot="77aa")
 
     assert [process.clock for process in books.history().processes] == [0, 0, 1, 1]
+
+
+def test_a_host_that_says_when_it_was_started_has_one_clock_however_often_somebody_sets_the_other() -> None:
+    books = Books()
+    for number, base in enumerate((0.0, 7200.0, -86_400.0)):
+        books.process(10 + number, base=base).start(1.0 + number, boot="3b0b")
+
+    assert [process.clock for process in books.history().processes] == [0, 0, 0]
 
 
 def test_a_tally_keeps_its_count_and_its_earliest_lines() -> None:

@@ -58,12 +58,13 @@ class Files:
     def _clock(self, event: Event) -> int:
         """Number the monotonic clocks: one a host and boot. Their readings can be compared, others cannot.
 
-        A file begins with the id of the boot, where there is one: a host's name may be another host's as well.
+        A file begins with the id of the boot, where there is one: a host's name may be another host's as well. The wall
+        clock, which somebody may set meanwhile, is asked only where there is none.
         """
         base, boot = event.wall - event.mono, event.text("boot")
         for number, (host, other, known) in enumerate(self._clocks):
-            is_same_boot = boot == other or not boot or not other
-            if host == event.host and is_same_boot and abs(base - known) < _SAME_CLOCK:
+            is_same = boot == other if boot and other else abs(base - known) < _SAME_CLOCK
+            if host == event.host and is_same:
                 return number
         self._clocks.append((event.host, boot, base))
         return len(self._clocks) - 1

@@ -180,7 +180,8 @@ class History(Struck):
                 lease.named = ""
             if lease.is_known:  # the very same delivery, twice; the earlier counts, whichever file is read first
                 known = self.processes[lease.process]
-                first = (self._wall(known, lease.received), known.file) <= (event.wall, event.file)
+                now = self._wall(process, event.mono)
+                first = (self._wall(known, lease.received), known.file) <= (now, event.file)
                 lease.copies = (*lease.copies, ref if first else lease.ref)
                 if first:
                     continue
