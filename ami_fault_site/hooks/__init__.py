@@ -50,6 +50,7 @@ class _Watch:
     def _renew_lock(self) -> None:
         """Replace the lock: another thread may have held it at a fork, and would hold it for ever in the child."""
         self._lock = _thread.RLock()
+        self._arming = False
 
     def find_spec(
         self, fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
@@ -77,7 +78,7 @@ class _Watch:
                 return
             self._waiting.append(module)
             injector = self.injector
-            if injector is None and module.__name__ not in _BESIDE:
+            if injector is None and module.__name__ not in _BESIDE and not self._arming:  # what that imports waits
                 injector = self._arm()
             while injector is not None and self._waiting:
                 self._install(self._waiting.pop(), injector)
@@ -99,6 +100,7 @@ class _Watch:
 
     def _arm(self) -> "Injector | None":
         """Read the settings and join the run, or stop the process if that goes wrong; None where it is off."""
+        self._arming = True
         try:
             from ami_fault_site.arming import arm
 

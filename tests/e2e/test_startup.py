@@ -278,6 +278,19 @@ def test_a_task_loop_is_hooked_at_its_import_and_returns_what_it_returned(worker
     assert workers.kinds() == ["armed", "batch", "batch-end", "end", "start"]
 
 
+def test_a_task_loop_in_a_module_that_arming_imports_is_hooked_once_it_is_armed(workers: Workers) -> None:
+    code = """
+        import sys
+        sys.modules.pop("json", None)  # what measures these tests has it
+        import PIL.Image
+        import json
+        print(type(json.loads).__name__)
+    """
+    ended = workers.run(code, **workers.on(AMI_TEST_TASK_LOOP="json:loads"))
+    assert succeeded(ended, made(workers)) == "Hook\n"
+    assert workers.kinds() == ["armed", "end", "start"]
+
+
 def test_the_run_folder_and_the_seed_are_made_where_none_are_given(workers: Workers) -> None:
     code = """
         import os
