@@ -69,3 +69,10 @@ def test_a_wrapper_under_ours_is_taken_off_without_ours(monkeypatch: pytest.Monk
     assert Parent().name() == alone
     steps[1]()
     assert vars(Parent)["name"] is original
+
+
+def test_a_hook_binds_as_a_function_does_with_its_owner_or_without() -> None:
+    undo = install(Parent, "name", lambda wrapped, _instance, args, kwargs: f"hooked {wrapped(*args, **kwargs)}")
+    hook, one = vars(Parent)["name"], Parent()
+    assert (hook.__get__(one)(), hook.__get__(one, Parent)(), hook.__get__(None, Parent)(one)) == ("hooked real",) * 3
+    undo()

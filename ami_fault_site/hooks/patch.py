@@ -29,6 +29,12 @@ class Hook(wrapt.FunctionWrapper):  # type: ignore[type-arg]
 
     __bound_function_wrapper__ = _BoundHook
 
+    # Without its compiled part wrapt 1.16 insists on an owner; elsewhere a method of ours would only cost time.
+    if getattr(wrapt.FunctionWrapper.__get__, "__defaults__", ()) is None:
+
+        def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+            return super().__get__(instance, owner)
+
     def __reduce_ex__(self, protocol: object) -> str:
         return str(self.__wrapped__.__qualname__)
 
