@@ -239,6 +239,30 @@ def installed_beside(shared: Path, groundwork: Groundwork, wheel: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def wheels(shared: Path, groundwork: Groundwork, wheel: Path) -> dict[str, str]:
+    """The settings with which pip and uv find the wheels of all that the package, or building it, needs."""
+
+    def download(folder: Path) -> None:
+        pip(python_of(groundwork.empty), "download", "--quiet", "-d", folder, wheel, "hatchling", "editables")
+
+    folder = str(_once(shared / "wheels", download))
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": folder, "UV_NO_INDEX": "1", "UV_FIND_LINKS": folder}
+    return {**offline, "PIP_NO_COMPILE": "1"}
+
+
+@pytest.fixture(scope="session")
+def libraries_python(shared: Path, groundwork: Groundwork, wheel_python: Path, wheels: dict[str, str]) -> Path:
+    """The interpreter of an environment with the libraries that we need in a worker, and nothing of ours."""
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(groundwork.empty, folder, symlinks=True)
+        install = (wheel_python.with_name("uv"), "pip", "install", "--python", python_of(folder))
+        must(*install, "requests", "pillow", "wrapt", "python-dotenv", UV_NO_CACHE="1", **wheels)
+
+    return python_of(_once(shared / "libraries-env", fill))
+
+
+@pytest.fixture(scope="session")
 def pictures(shared: Path) -> Callable[[int], Path]:
     """Make a folder of so many small photographs: drawing and reading large ones would take most of a test's time."""
 

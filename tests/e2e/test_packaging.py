@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import hashlib
 import shutil
 import tarfile
+import textwrap
 import zipfile
 from pathlib import Path
 
 import pytest
 
+import ami_fault_site
 from tests.e2e.conftest import (
     ON,
     ROOT,
@@ -23,11 +28,14 @@ from tests.e2e.conftest import (
     python_of,
     site_packages,
 )
+from tests.thorough import times
 
 PTH = (
     b'import os; os.environ.get("AMI_TEST_FAULT_INJECTION_ENABLED") and '
     b'__import__("ami_fault_site.startup").startup.activate()\n'
 )
+PAGE = {f"ami_fault_site/report/page/page.{kind}" for kind in ("css", "html.j2", "js")}
+ABOUT = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
 WRONG = {**ON, "AMI_TEST_NONSENSE": "1"}
 IS_ACTIVE = "import sys; print('ami_fault_site.hooks' in sys.modules)"
 WHICH_SITECUSTOMIZE = """
@@ -45,17 +53,36 @@ def freeze(python: Path) -> list[str]:
 # The distributions
 
 
-def test_the_wheel_holds_the_start_up_line_at_its_top_and_the_profiles_inside(wheel: Path) -> None:
+def test_the_wheel_holds_the_package_the_profiles_and_the_start_up_line_and_nothing_else(wheel: Path) -> None:
+    package = ROOT / "ami_fault_site"
+    about = f"ami_fault_site-{ami_fault_site.__version__}.dist-info"
+    modules = {str(path.relative_to(ROOT)) for path in package.rglob("*.py")}
+    profiles = {f"ami_fault_site/envs/{path.name}" for path in (ROOT / "envs").iterdir()}
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
+        assert sorted(names) == sorted(
+            {"ami_fault_site.pth", "ami_fault_site/py.typed", *PAGE, *modules, *profiles}
+            | {f"{about}/{name}" for name in ABOUT}
+        )
         assert archive.read("ami_fault_site.pth") == PTH
-    assert "ami_fault_site/ami_fault_site.pth" not in names
-    assert {name.partition("/")[0] for name in names} == {
-        "ami_fault_site.pth", "ami_fault_site", next(name for name in names if ".dist-info" in name).partition("/")[0],
-    }  # fmt: skip
-    profiles = sorted(Path(name).name for name in names if name.startswith("ami_fault_site/envs/"))
-    assert profiles == sorted(path.name for path in (ROOT / "envs").glob("*.env"))
-    assert {"ami_fault_site/py.typed", "ami_fault_site/site/sitecustomize.py"} <= set(names)
+        for name in {*PAGE, *modules, "ami_fault_site/py.typed"}:
+            assert archive.read(name) == (ROOT / name).read_bytes()
+        for name in profiles:
+            assert archive.read(name) == (ROOT / "envs" / Path(name).name).read_bytes()
+    assert {Path(name).suffix for name in profiles} == {".env"}
+
+
+def test_the_record_names_all_that_is_in_the_wheel_with_its_digest(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (record,) = [name for name in archive.namelist() if name.endswith(".dist-info/RECORD")]
+        rows = {name: (digest, size) for name, digest, size in csv.reader(archive.read(record).decode().splitlines())}
+        found = {one.filename: (_digest(archive.read(one)), str(one.file_size)) for one in archive.infolist()}
+    assert rows == {**found, record: ("", "")}
+
+
+def _digest(content: bytes) -> str:
+    """Return a digest as a RECORD has it."""
+    return f"sha256={base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip('=')}"
 
 
 def test_the_sdist_holds_the_start_up_line(groundwork: Groundwork) -> None:
@@ -74,23 +101,84 @@ def test_an_installed_wheel_puts_the_start_up_line_where_python_reads_it(wheel_p
 # Installing
 
 
-def test_an_editable_install_is_active_and_uninstalling_takes_all_of_it_away(
-    workers: Workers, copied_python: Path
+@pytest.fixture
+def own_python(libraries_python: Path, tmp_path: Path) -> Path:
+    """The interpreter of a copy of the environment with the libraries only, for a test to change."""
+    shutil.copytree(libraries_python.parent.parent, tmp_path / "own-env", symlinks=True)
+    return python_of(tmp_path / "own-env")
+
+
+def contents(python: Path) -> set[Path]:
+    """Return all files and folders of an environment but what Python compiles and what uv locks."""
+    folder = python.parent.parent
+    found = {path.relative_to(folder) for path in folder.rglob("*") if "__pycache__" not in path.parts}
+    return found - {Path(".lock")}
+
+
+def suffered(workers: Workers) -> bool:
+    """Whether one worker was armed, was struck by one fault, and ended in order."""
+    (events,) = workers.ledgers().values()
+    kinds = [event.kind for event in events]
+    return is_complete(events) and kinds.count("armed") == 1 and kinds.count("fault") == 1
+
+
+SUFFER = """
+    import client
+    print(client.survives(client.poll))
+    import ami_fault_site
+    print(ami_fault_site.__file__)
+"""
+ALWAYS = {"AMI_TEST_NETWORK_ERROR_RATE": "1"}
+
+
+INSTALLS = [("uv pip", "wheel"), ("pip", "wheel"), ("pip", "editable"), ("uv pip", "editable")]
+
+
+@pytest.mark.parametrize(("installer", "what"), INSTALLS[: times(3, 4)])
+def test_an_installed_package_strikes_and_uninstalling_leaves_nothing_of_it(
+    workers: Workers, own_python: Path, wheels: dict[str, str], wheel: Path, antenna: Antenna, installer: str, what: str
 ) -> None:
-    site = site_packages(copied_python)
-    pip(copied_python, "uninstall", "-y", "ami-fault-site")
-    assert list(site.glob("ami_fault_site*")) == []
-    assert workers.run(IS_ACTIVE, copied_python, **ON).stdout == "False\n"
+    uv = workers.python.parent / "uv"
+    command: tuple[str | Path, ...] = (own_python, "-m", "pip") if installer == "pip" else (uv, "pip")
+    settings = {**wheels, "UV_CACHE_DIR": str(workers.folder / "cache"), "UV_PYTHON": str(own_python)}
+    before = contents(own_python)
+    must(*command, "install", "--no-deps", *([wheel] if what == "wheel" else ["-e", ROOT]), **settings)
+    ended = workers.run(SUFFER, own_python, **workers.on(SERVICE=antenna.url, **ALWAYS))
+    place = site_packages(own_python) if what == "wheel" else ROOT
+    assert (ended.stdout, ended.returncode) == (f"False\n{place}/ami_fault_site/__init__.py\n", 0), ended.stderr
+    assert suffered(workers)
+    assert contents(own_python) > before
+    must(*command, "uninstall", *(["-y"] if installer == "pip" else []), "ami-fault-site", **settings)
+    assert contents(own_python) == before
 
-    pip(copied_python, "install", "--no-deps", "-e", ROOT)
-    assert (site / "ami_fault_site.pth").read_bytes() == PTH
-    settings = workers.on(PYTHONDONTWRITEBYTECODE="1", AMI_TEST_PROFILE="light")
-    code = "import requests, ami_fault_site; print(ami_fault_site.__file__)"
-    assert workers.run(code, copied_python, **settings).stdout == f"{ROOT / 'ami_fault_site' / '__init__.py'}\n"
-    assert workers.kinds() == ["armed", "end", "start"]
 
-    pip(copied_python, "uninstall", "-y", "ami-fault-site")
-    assert [path for path in site.rglob("*ami_fault_site*") if path.is_file()] == []
+def test_uv_run_with_the_wheel_strikes_a_script_and_leaves_the_environment_as_it_was(
+    workers: Workers, own_python: Path, wheels: dict[str, str], wheel: Path, antenna: Antenna
+) -> None:
+    script = own_python.with_name("a-worker")
+    script.write_text(f"#!{own_python}\n{textwrap.dedent(SUFFER)}")
+    script.chmod(0o755)
+    before = contents(own_python)
+    settings = {**wheels, "UV_CACHE_DIR": str(workers.folder / "cache"), **workers.on(SERVICE=antenna.url, **ALWAYS)}
+    run = (workers.python.parent / "uv", "run", "--no-project", "--python", own_python, "--with", wheel, script.name)
+    ended = call(workers.folder, *run, **settings, **path_of(workers.folder))
+    assert (ended.returncode, ended.stdout.splitlines()[:1]) == (0, ["False"]), ended.stderr
+    assert suffered(workers)
+    assert contents(own_python) == before
+
+
+def test_a_folder_that_a_worker_adds_as_a_site_strikes_it(
+    workers: Workers, pinned: Pinned, installed_beside: Path, antenna: Antenna
+) -> None:
+    code = f"""
+    import site
+    site.addsitedir({str(installed_beside)!r})
+    {SUFFER}
+    """
+    ended = workers.run(code, pinned.python, **workers.on(SERVICE=antenna.url, **ALWAYS))
+    assert ended.stdout == f"False\n{installed_beside}/ami_fault_site/__init__.py\n", ended.stderr
+    assert suffered(workers)
+    assert pip(pinned.python, "freeze").splitlines() == list(pinned.frozen)
 
 
 def test_a_worker_with_old_pins_keeps_them_and_the_hooks_work_there(
