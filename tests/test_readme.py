@@ -15,7 +15,8 @@ from ami_fault_site.profiles import available, resolve
 from ami_fault_site.settings import TABLE, plain
 from ami_fault_site.verdict import SLUGS
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 
 
 def section(title: str) -> str:
@@ -80,3 +81,8 @@ def test_every_command_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert len(commands) >= 11
     assert [name for name in commands if f"ami-fault {name}" not in section("## Commands")] == []
+
+
+def test_the_start_file_is_shown_as_it_is() -> None:
+    line = (ROOT / "ami_fault_site" / "ami_fault_site.pth").read_text()
+    assert f"```text\n{line}```\n" in section("## What the start file does")
