@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import platform
 import secrets
 import sys
 from collections.abc import MutableMapping
@@ -41,7 +40,7 @@ def arm(environ: MutableMapping[str, str]) -> Injector | None:
         ledger.append(
             "armed",
             version=ami_fault_site.__version__,
-            python=platform.python_version(),
+            python=sys.version.split()[0],
             program=os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else "",
             seed=settings.seed,
         )
