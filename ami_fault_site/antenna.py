@@ -19,6 +19,8 @@ ASSUMED_MAX_DELIVER = 2
 
 _JOB_CALL = re.compile(r"/jobs/(\d+)/(result|tasks)/?$")
 _REPLY = re.compile(rb'"reply_subject"\s*:\s*(?:"((?:[^"\\]|\\.)*)"|null)')
+_BEFORE_UNDERSCORE = len('"reply')
+_MANY, _APART = 1_000, 200  # underscores, and bytes from one to the next on average
 _ERROR = re.compile(rb'"error"\s*:\s*"((?:[^"\\]|\\.)*)')
 _SUCCESS_KEYS = (b'"detections"', b'"source_images"')
 _SOURCE_IMAGE = re.compile(rb'"source_images"\s*:\s*\[\s*\{[^{}]*?"id"\s*:\s*"?((?:[^"\\,}\s]|\\.)*)')
@@ -173,7 +175,7 @@ def answers_in(body: bytes | str) -> tuple[Answered, ...]:
     first bytes of the item around each, whichever of the two keys comes first; the image's id stands there too.
     """
     data = body.encode() if isinstance(body, str) else body
-    found = list(_REPLY.finditer(data))
+    found = list(_replies(data))
     if not found:
         return ()
     result_first = 0 <= data.find(b'"result"') < found[0].start()
@@ -181,6 +183,24 @@ def answers_in(body: bytes | str) -> tuple[Answered, ...]:
         Answered(_delivery(match), *_outcome(data, *_span(data, found, index, result_first)))
         for index, match in enumerate(found)
     )
+
+
+def _replies(data: bytes) -> Iterator[re.Match[bytes]]:
+    """Find the reply subjects from underscore to underscore: of numbers, most of a body, it has none.
+
+    Looking for one byte goes through memory three times as fast as looking for the key. Where underscores are dense,
+    each would cost more than what lies between two of them.
+    """
+    at, hits = -1, 0
+    while (at := data.find(b"_", at + 1)) >= 0:
+        hits += 1
+        if hits > _MANY and hits * _APART > at:
+            yield from _REPLY.finditer(data, max(0, at - _BEFORE_UNDERSCORE))
+            return
+        match = _REPLY.match(data, at - _BEFORE_UNDERSCORE) if at >= _BEFORE_UNDERSCORE else None
+        if match:
+            yield match
+            at = match.end() - 1
 
 
 def _span(data: bytes, found: list[re.Match[bytes]], index: int, result_first: bool) -> tuple[int, int]:

@@ -502,3 +502,12 @@ def test_three_states_are_final() -> None:
     states = ("CREATED", "PENDING", "STARTED", "CANCELING", "RETRY", "SUCCESS", "FAILURE", "REVOKED")
 
     assert [state for state in states if job_detail({"status": state}).is_final] == ["SUCCESS", "FAILURE", "REVOKED"]
+
+
+@pytest.mark.parametrize("filling", ["0.01, " * 30_000, "_" * 50_000, "a_" * 9_999, '\\"reply_subject\\" ' * 20_000])
+def test_subjects_are_found_whatever_lies_between_them(filling: str) -> None:
+    result = {"source_images": [{"id": "1"}], "detections": [filling.encode().decode("unicode_escape")]}
+    items = [{"reply_subject": subject(number), "result": result} for number in range(1, 5)]
+
+    for body in ({"results": items}, {"results": [dict(reversed(item.items())) for item in items]}):
+        assert [one.delivery for one in answers_in(json.dumps(body))] == [told(number) for number in range(1, 5)]
