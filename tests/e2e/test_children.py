@@ -156,7 +156,7 @@ def test_a_child_forked_while_a_thread_holds_the_locks_does_not_hang(workers: Wo
         held, done = threading.Event(), threading.Event()
 
         def hold():
-            with injector._ledger._lock, injector.run._lock:
+            with injector._ledger._lock, injector.run._counters._lock:
                 held.set()
                 done.wait()
 
