@@ -12,7 +12,7 @@ unset PYTHONDONTWRITEBYTECODE # every start of an interpreter would compile ever
 COVERAGE_FILE=$PWD/.coverage
 export COVERAGE_FILE
 .venv/bin/python -m coverage erase
-run="-n 4 --dist worksteal" # more than there are processors: many tests wait
+run="-n 5 --dist worksteal" # more than there are processors: many tests wait
 # shellcheck disable=SC2086  # the options are words of our own
 if [ $# -gt 0 ]; then
     .venv/bin/python -m coverage run -m pytest $run "$@"

@@ -10,7 +10,11 @@ from collections.abc import Iterator
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
-_LONGEST = ("test_selftest", "test_run", "test_grid", "test_attempt_rates")  # seconds by the dozen: they come first
+# These come first, in this order: they take seconds by the dozen.
+_LONGEST = (
+    "test_selftest", "test_any_environment", "test_bench", "test_grid", "test_run", "test_attempt_rates",
+    "test_neighbours", "test_order", "test_budget", "test_packaging",
+)  # fmt: skip
 
 # Of what these start, a good part runs nowhere else; for the others a tracer in children is half of the work in vain.
 _TRACED = ("test_children", "test_sample_worker", "test_sandbox")
@@ -32,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.untraced)
     shares = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     waiting = [item for item in items if "e2e" in item.path.parts]
-    waiting.sort(key=lambda item: item.path.stem not in _LONGEST)
+    waiting.sort(key=lambda item: (*_LONGEST, item.path.stem).index(item.path.stem))
     busy = [item for item in items if "e2e" not in item.path.parts]
     busy.sort(key=lambda item: (item.path.parts, _case(item)))  # those that share what they work out stay together
     size = -(-len(busy) // shares)

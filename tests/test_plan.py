@@ -35,7 +35,7 @@ from tests.thorough import times
 
 pytestmark = pytest.mark.untraced
 
-DECISIONS = times(40_000, 200_000)
+DECISIONS = times(20_000, 200_000)
 CHECKED = 1_000  # of these, the decision itself is compared with the draw at every rate
 RATES = (0.01, 0.1, 0.5)
 SIZES: dict[str, Callable[[int], int]] = {

@@ -126,7 +126,7 @@ def is_near(count: int, calls: int, rate: float) -> bool:
 def test_retries_absorb_nearly_all_faults_of_the_attempts_at_a_download_and_none_of_those_at_a_post(
     wheel_python: Path, antenna: Antenna, tmp_path: Path
 ) -> None:
-    found = seen(wheel_python, antenna, tmp_path, "attempt", downloads := times(800, 2500), posts := times(600, 2000))
+    found = seen(wheel_python, antenna, tmp_path, "attempt", downloads := times(300, 2500), posts := times(200, 2000))
     assert is_near(found.failed_images, downloads, RATE**4)
     assert found.failed_images > 0
     assert is_near(found.failed_posts, posts, RATE)
@@ -146,7 +146,7 @@ def test_retries_absorb_nearly_all_faults_of_the_attempts_at_a_download_and_none
 
 
 def test_faults_of_whole_calls_fail_both_at_their_rate(wheel_python: Path, antenna: Antenna, tmp_path: Path) -> None:
-    found = seen(wheel_python, antenna, tmp_path, "call", downloads := times(600, 2000), posts := times(600, 2000))
+    found = seen(wheel_python, antenna, tmp_path, "call", downloads := times(200, 2000), posts := times(200, 2000))
     assert is_near(found.failed_images, downloads, RATE)
     assert is_near(found.failed_posts, posts, RATE)
     assert found.attempts == []

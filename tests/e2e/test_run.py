@@ -23,7 +23,7 @@ from tests.thorough import times
 
 pytestmark = pytest.mark.untraced
 
-IMAGES = times(150, 400)
+IMAGES = times(100, 400)
 HEAVY = ("--profile", "heavy", "--seed", "1", "--restart-delay", "0.2", "--timeout", "240", "--json")
 
 
