@@ -32,7 +32,8 @@ from tests.thorough import times
 
 pytestmark = pytest.mark.untraced
 
-HEALTHY = [(seed, profile) for seed, profile in enumerate(list(PROFILES) * 23)]  # 184 runs
+SEEDS = times(13, 23)
+HEALTHY = [(seed, profile) for seed, profile in enumerate(list(PROFILES) * SEEDS)]  # 104 runs, or 184
 UNSURE = {"pending", "taken-elsewhere"}
 # What only a service that misbehaves can fail, whatever workers, operators and networks do.
 SERVICE_ONLY = (
@@ -69,7 +70,7 @@ def assert_honest(modelled: Modelled, case: Case) -> None:
 @pytest.mark.parametrize("profile", list(PROFILES))
 def test_a_healthy_run_never_fails_whoever_else_is_there_and_whatever_strikes(profile: str) -> None:
     seeds = [seed for seed, name in HEALTHY if name == profile]
-    assert len(seeds) == 23
+    assert len(seeds) == SEEDS
     for seed in seeds:
         _, _, verdict = played(healthy(seed, profile))
         assert [(f.check.slug, f.text) for f in verdict.findings if f.status is Status.FAIL] == [], seed

@@ -19,11 +19,11 @@ from ami_fault_site.runfolder import RunFolder
 from ami_fault_site.sandbox.launch import running
 from ami_fault_site.sandbox.options import SandboxInfo, SandboxOptions
 from tests.e2e.conftest import clean_environment
-from tests.thorough import times
+from tests.thorough import IS_THOROUGH, times
 
 pytestmark = pytest.mark.untraced
 
-IMAGES = times(100, 400)
+IMAGES = times(150, 400)
 HEAVY = ("--profile", "heavy", "--seed", "1", "--restart-delay", "0.2", "--timeout", "240", "--json")
 
 
@@ -112,6 +112,7 @@ def test_a_heavy_run_reaches_its_end_with_every_task_accounted_for(
     assert not _alive(wheel_python), "processes are left behind"
 
 
+@pytest.mark.skipif(not IS_THOROUGH, reason="takes long, and tests/e2e/test_same_seed.py asks for more")
 def test_the_same_seed_and_a_serial_worker_give_the_same_faults_on_the_same_tasks(
     wheel_python: Path, pictures: Callable[[int], Path], tmp_path: Path
 ) -> None:
