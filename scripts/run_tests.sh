@@ -19,7 +19,13 @@ if [ $# -gt 0 ]; then
     exit 0
 fi
 .venv/bin/python -m pytest --collect-only --quiet >/dev/null # once, or each of the test processes would compile them all
+TEST_ENVIRONMENTS=$(mktemp -d) # those that the first part makes serve the second as well
+export TEST_ENVIRONMENTS
+trap 'rm -rf "$TEST_ENVIRONMENTS"' EXIT
+trap 'exit 1' HUP INT TERM
 # shellcheck disable=SC2086
-.venv/bin/python -m coverage run -m pytest $run
+.venv/bin/python -m pytest $run -m 'untraced or browser'
+# shellcheck disable=SC2086
+.venv/bin/python -m coverage run -m pytest $run -m 'not (untraced or browser)'
 .venv/bin/python -m coverage combine --quiet
 .venv/bin/python -m coverage report

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
-import coverage
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
@@ -52,19 +51,6 @@ def _case(item: pytest.Item) -> str:
     """Return with what a test is tried."""
     spec = getattr(item, "callspec", None)
     return "" if spec is None else str(spec.id)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Trace nothing while a test runs that says so."""
-    measuring = coverage.Coverage.current()
-    if measuring is None or not any(item.get_closest_marker(name) for name in ("untraced", "browser")):
-        return (yield)
-    measuring.stop()
-    try:
-        return (yield)
-    finally:
-        measuring.start()
 
 
 @pytest.fixture(scope="module", autouse=True)
