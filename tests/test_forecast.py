@@ -34,7 +34,7 @@ REAL = Load(150, 6, ack_wait=60, max_deliver=2, seconds_an_image=0.4)
 SIZES = {"small": SMALL, **({"real": REAL} if IS_THOROUGH else {})}
 LOADS = pytest.mark.parametrize("load", [SERIAL, *SIZES.values()], ids=["serial", *SIZES])
 BUSY_LOADS = pytest.mark.parametrize("load", list(SIZES.values()), ids=list(SIZES))
-PROFILES = pytest.mark.parametrize("name", SHIPPED)
+PROFILES = pytest.mark.parametrize("name", SHIPPED if IS_THOROUGH else ["heavy", "images", "light", "transient"])
 
 RUNS = 150  # of each settings and load: seeds 0, 1, 2, ...
 

@@ -34,11 +34,11 @@ class Asked:
 
 def _startups(asked: Asked) -> Iterator[Row]:
     yield from startups.identities(asked.environments)
-    yield from startups.rows(asked.environments, asked.scratch, asked.times(200, 1), asked.with_peers)
+    yield from startups.rows(asked.environments, asked.scratch, asked.times(100, 1), asked.with_peers)
 
 
 def _calls(asked: Asked) -> Iterator[Row]:
-    rounds, number = asked.times(15, 1), asked.times(4_000, 50)
+    rounds, number = asked.times(7, 1), asked.times(1_500, 50)
     yield from calls.rows(asked.environments, asked.scratch, rounds, number, asked.with_peers)
 
 
