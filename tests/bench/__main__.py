@@ -110,7 +110,7 @@ def _machine() -> str:
     day = time.strftime("%Y-%m-%d", time.gmtime())
     cores = os.cpu_count() or 1
     return (
-        f"{day}, {model.rpartition(':')[2].strip()}, {cores} processors, {platform.system()} {platform.release()}, "
+        f"{day}, {model.rpartition(':')[2].strip()}, {cores} processors, {platform.system()}, "
         f"Python {platform.python_version()}"
     )
 
