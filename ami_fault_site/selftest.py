@@ -62,7 +62,7 @@ def run_all(
     """
     wanted = [(trial, seed) for seed in seeds for trial in trials]
     for images in {trial.images for trial in trials}:
-        _pictures(folder, images).mkdir()
+        _pictures(folder, images).mkdir(parents=True)
         write_small(_pictures(folder, images), images)
     results = []
     with ThreadPoolExecutor(at_once) as pool:
