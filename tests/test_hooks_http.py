@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -354,3 +355,14 @@ def test_a_redirect_to_a_protected_host_ends_the_process_with_78(tmp_path: Path)
                 os._exit(0)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 78
             assert [event.text("target") for event in events(one.run, "refused")] == [f"localhost:{port}"]
+
+
+def test_a_session_that_was_given_its_own_adapter_hooks_nothing_again_after_the_undo(tmp_path: Path) -> None:
+    with service() as stage, requests.Session() as session:
+        session.get_adapter = partial(requests.Session.get_adapter, session)  # type: ignore[method-assign]
+        with hooked(tmp_path):
+            session.get(f"{stage.url}/api/v2/jobs", params={"ids_only": 1}, timeout=5)
+        original = vars(requests.Session)["send"]
+        session.get(f"{stage.url}/api/v2/jobs", params={"ids_only": 1}, timeout=5)
+
+        assert vars(requests.Session)["send"] is original

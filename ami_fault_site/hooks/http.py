@@ -47,6 +47,7 @@ def install(module: ModuleType, injector: Injector, first_call: Callable[[], Non
     injector.seams[Seam.HTTP] = "requests.Session.send"
 
     def undo_all() -> None:
+        seam.is_up = False
         while undo:
             undo.pop()()
 
@@ -61,6 +62,7 @@ class _Seam:
 
     def __post_init__(self) -> None:
         self.here = _Here()
+        self.is_up = True  # a session's own get_adapter, which we are in, stays with it after the undo
         self.undo: list[Callable[[], None]] = []
         self.witness = Witness(self.injector, _prepared_url)
         if hasattr(os, "register_at_fork"):
@@ -98,7 +100,7 @@ class _Seam:
     def get_adapter(
         self, wrapped: Callable[..., Any], _session: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> object:
-        if self._is_own(vars(self.module.Session)["send"]):
+        if self.is_up and self._is_own(vars(self.module.Session)["send"]):
             self.hook_send()  # somebody has put back what he had found there; this call is past
         adapter, here = wrapped(*args, **kwargs), self.here
         crossing = here.crossing
