@@ -8,6 +8,8 @@ import os
 import threading
 from collections.abc import Callable
 
+from ami_fault_site.forks import around_fork
+
 
 class Counters:
     """The counters in `folder`, named `count-NAME`; its methods raise OSError if the folder is not there any more.
@@ -21,15 +23,20 @@ class Counters:
         self._folder = folder
         self._open: dict[str, int] = {}
         self._lock = threading.RLock()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._begin_life)
+        around_fork(after_in_child=self._begin_life)
 
     def _begin_life(self) -> None:
         """Open files of one's own: a fork has its parent's, whose locks it does not have."""
-        inherited, self._open, self._lock = self._open, {}, threading.RLock()
-        for descriptor in inherited.values():
+        self._lock = threading.RLock()
+        self._close()
+
+    def __del__(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        while self._open:
             with contextlib.suppress(OSError):
-                os.close(descriptor)
+                os.close(self._open.popitem()[1])
 
     def count(self, name: str, more: int = 1) -> int:
         """Count on, 1, 2, 3... over all processes of the run, and return the number reached."""

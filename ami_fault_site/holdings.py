@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ami_fault_site.antenna import Delivery
+from ami_fault_site.forks import around_fork
 
 PATIENCE = 10.0
 """Seconds that one who is about to die waits for the tasks calls under way; an empty one takes 0.5."""
@@ -43,13 +44,8 @@ class Holdings:
         self._open: set[int] = set()
         self.begin_pass()
         self._begin_life()
-        if hasattr(os, "register_at_fork"):
-            # No fork may fall between the opening of the lock and its being noted.
-            os.register_at_fork(
-                before=lambda: self._guard.acquire(),
-                after_in_parent=lambda: self._guard.release(),
-                after_in_child=self._begin_life,
-            )
+        # No fork may fall between the opening of the lock and its being noted.
+        around_fork(before=self._enter, after_in_parent=self._leave, after_in_child=self._begin_life)
 
     def _begin_life(self) -> None:
         """Note when this process began. A lock is shared by a fork: the child closes what it got along."""
@@ -60,6 +56,12 @@ class Holdings:
         self._open = set()
         self._made = False
         self._guard = threading.Lock()
+
+    def _enter(self) -> None:
+        self._guard.acquire()
+
+    def _leave(self) -> None:
+        self._guard.release()
 
     def begin_pass(self) -> None:
         """Note that whatever job this process worked at before is behind it; those forked from now on know it."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ami_fault_site.forks import around_fork
 from ami_fault_site.origins import origin
 
 VERSION = 1
@@ -64,8 +65,7 @@ class Event(NamedTuple):
         return [str(item) for item in value] if isinstance(value, list) else []
 
 
-@dataclass(frozen=True)
-class Damage:
+class Damage(NamedTuple):
     """A place where a ledger cannot be read, or where lines are missing."""
 
     path: Path
@@ -85,8 +85,11 @@ class Ledger:
         self._incarnation = incarnation
         self._host = socket.gethostname()
         self._forget()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget)
+        around_fork(after_in_child=self._forget)
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            _close(self._descriptor)
 
     def _forget(self) -> None:
         self._lock = threading.RLock()

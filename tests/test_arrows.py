@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("values",),
     ("settings", "load"),
     ("unforeseen",),  # of what is set
-    ("antenna",),
+    ("antenna", "forks"),
     ("redaction", "plan", "forecast", "hosts", "banner", "deaths", "endings", "origins", "counters"),
     ("profiles", "ledger", "runfolder", "target", "connections", "guardian", "joblog", "holdings", "injected"),
     ("budget",),
@@ -101,7 +101,7 @@ IMPURE = {
 WORKER_SIDE = {
     "", "startup", "arming", "injector", "witness", "ledger", "runfolder", "plan", "profiles", "settings", "antenna",
     "faults", "redaction", "values", "rules", "syntax", "grammar",
-    "hosts", "banner", "deaths", "holdings", "budget", "injected", "origins", "counters", "hooks.sentry",
+    "hosts", "banner", "deaths", "holdings", "budget", "injected", "origins", "counters", "forks", "hooks.sentry",
     "hooks.strikes", "hooks.crossing", "hooks.revising", "hooks.hop",
     "hooks", "hooks.http", "hooks.images", "hooks.tasks", "hooks.patch", "hooks.failing_adapter",
     "hooks.transport", "hooks.breaking", "hooks.recording", "hooks.wire",

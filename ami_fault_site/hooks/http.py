@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from requests.exceptions import RequestException
 from requests.models import PreparedRequest, Response
 
 from ami_fault_site.faults import Harm, Layer, Seam
+from ami_fault_site.forks import around_fork
 from ami_fault_site.hooks import transport
 from ami_fault_site.hooks.crossing import Crossing
 from ami_fault_site.hooks.failing_adapter import failing
@@ -65,8 +65,7 @@ class _Seam:
         self.is_up = True  # a session's own get_adapter, which we are in, stays with it after the undo
         self.undo: list[Callable[[], None]] = []
         self.witness = Witness(self.injector, _prepared_url)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self.witness.renew_after_fork)
+        around_fork(after_in_child=self.witness.renew_after_fork)
 
     def hook_send(self) -> None:
         """Hook Session.send, whoever else has; note whether below there is a send that will ask for our adapter."""
