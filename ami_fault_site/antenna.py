@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ami_fault_site.faults import Site
@@ -30,8 +30,7 @@ _CONSUMER = re.compile(r"Created NATS consumer (\S+) \((.*?)\)")
 _CONSUMER_FIELD = re.compile(r"(\w+)=([^,\s)]+)")
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(NamedTuple):
     """What a reply subject says: one delivery of one task.
 
     A task is (`stream`, `sequence`, `published`): the publish time in nanoseconds is the same on every delivery, so a
@@ -60,8 +59,7 @@ class Delivery:
         return int(number) if number.isdigit() else None
 
 
-@dataclass(frozen=True)
-class Lease:
+class Lease(NamedTuple):
     """A task as handed out: its delivery and the image that it is about."""
 
     delivery: Delivery
@@ -74,8 +72,7 @@ class Lease:
         return file_name(self.image_url)
 
 
-@dataclass(frozen=True)
-class Answered:
+class Answered(NamedTuple):
     """One item of a result body: the task it is about (None if it names none) and the error text of a failure.
 
     `image` is the id of the image that the item is about, "" if it could not be found in its first bytes.
@@ -86,8 +83,7 @@ class Answered:
     image: str = ""
 
 
-@dataclass(frozen=True)
-class ApiCall:
+class ApiCall(NamedTuple):
     """A request recognized as the worker's: its site, and the job it names, if it names one."""
 
     site: Site
@@ -280,8 +276,7 @@ def consumer_settings(lines: object) -> dict[str, float]:
     return {}
 
 
-@dataclass(frozen=True)
-class JobDetail:
+class JobDetail(NamedTuple):
     """What the service says of a job: its state, its own counts (None until first set) and its error texts."""
 
     job: int

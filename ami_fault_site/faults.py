@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 CRASH_EXIT_CODE = 86
 """Exit status of an injected crash, chosen because shells, Python and the real worker never use it."""
@@ -153,8 +153,7 @@ SUBTLE_DAMAGE_KINDS = ("truncated", "wrong-size")
 answers a truncated image as a success."""
 
 
-@dataclass(frozen=True)
-class Harm:
+class Harm(NamedTuple):
     """What exactly a fault does. Durations in seconds.
 
     `kind` is one of the kinds of its effect: for NETWORK a connect or answer kind, "truncated" (during), or "http-" and
@@ -176,16 +175,14 @@ class Harm:
         return int(self.kind[5:]) if self.kind.startswith("http-") else 0
 
 
-@dataclass(frozen=True)
-class Draw:
+class Draw(NamedTuple):
     """What one roll of chance is keyed on: a subject, and which attempt at it this is ("" if all are alike)."""
 
     subject: str
     attempt: str
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One outer passage through a seam.
 
     `draws` holds one key for most calls and one per task for a batch. `names` are all the ways in which
@@ -204,16 +201,14 @@ class Call:
     secure: bool = False
 
 
-@dataclass(frozen=True)
-class Limit:
+class Limit(NamedTuple):
     """How often a term of a rule may strike in the whole run: `most` times, counted under `name`."""
 
     name: str
     most: int
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """A fault, or the reason why not.
 
     `eligible` lists the effects that could have struck by their rate: the denominator of the observed rates.

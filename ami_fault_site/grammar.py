@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ami_fault_site.faults import API_SITES, Site
 from ami_fault_site.rules import SITES, HarmTemplate, Rule
@@ -69,8 +68,7 @@ _HARM = re.compile(r"(?:\([^()]*\)?|[^,(])+")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """What is wrong with one rule, and at which column of its line, from 1."""
 
     message: str

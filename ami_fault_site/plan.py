@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from ami_fault_site.faults import (
@@ -217,7 +216,7 @@ def _with_jitter(seed: int, harm: Harm, struck: Draw) -> Harm:
     if not harm.jitter:
         return harm
     share = 2 * draw(seed, "slow/jitter", struck.subject, struck.attempt) - 1
-    return replace(harm, seconds=max(0.0, harm.seconds + share * harm.jitter), jitter=0.0)
+    return harm._replace(seconds=max(0.0, harm.seconds + share * harm.jitter), jitter=0.0)
 
 
 # --- rates

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ami_fault_site.settings import ENABLED, NAMES, PREFIX, Settings, SettingsError, parse
 from ami_fault_site.values import TRUE_WORDS
@@ -14,8 +14,7 @@ from ami_fault_site.values import TRUE_WORDS
 _FOLDERS = (Path(__file__).parent / "envs", Path(__file__).parent.parent / "envs")
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(NamedTuple):
     """A profile as read: its path, its values and the line that each came from."""
 
     path: Path
@@ -23,8 +22,7 @@ class Profile:
     lines: Mapping[str, int]
 
 
-@dataclass(frozen=True)
-class Effective:
+class Effective(NamedTuple):
     """The settings in force, each with the source that won: command line, environment, path:line or default."""
 
     settings: Settings

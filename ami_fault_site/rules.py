@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from ami_fault_site.faults import (
     ANSWER_KINDS,
@@ -62,8 +62,7 @@ _KNOWN_AT: dict[Site, frozenset[str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Form:
+class Form(NamedTuple):
     """How an effect is written at a site.
 
     The first of `phases` is meant if none is named; without any, none can be. `first` is what stands first in its
@@ -116,8 +115,7 @@ def keys_at(site: str, points: frozenset[Point] = frozenset()) -> tuple[str, ...
     return tuple(key for key in KEYS if key in known)
 
 
-@dataclass(frozen=True)
-class Duration:
+class Duration(NamedTuple):
     """A length of time: `seconds`, or a multiple of the time after which the service hands a task out again."""
 
     seconds: float = 0.0
@@ -138,8 +136,7 @@ class Duration:
         return f"{plain(self.ack_waits)}ack_wait" if self.ack_waits else plain(self.seconds)
 
 
-@dataclass(frozen=True)
-class HarmTemplate:
+class HarmTemplate(NamedTuple):
     """A Harm whose durations may still be multiples of the ack_wait."""
 
     effect: Effect
@@ -171,8 +168,7 @@ class HarmTemplate:
         return f"{name}{arguments}" + ("" if self.phase is meant else f"@{self.phase.value}")
 
 
-@dataclass(frozen=True)
-class Term:
+class Term(NamedTuple):
     """One step of a rule: `harm` (None is off: nothing strikes), and when.
 
     It lets `after` passages go by and then takes every `every`-th one, of those a `share` (above 0, at most 1), and
@@ -202,8 +198,7 @@ class Term:
         return f"{after}{every}{share}{most}{'off' if self.harm is None else self.harm}"
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """What a call must be, beside its site; what is empty (None for `images`) is not asked for.
 
     `name` is a glob for any of the image's names; it cannot hold a double quote or the end of a line. `images` is a
@@ -247,8 +242,7 @@ class Match:
         return ", ".join(f"{key}={text}" for key, text in written.items() if text)
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """What happens at some calls: the first of `terms` that takes a passage decides. `site` is a name of SITES."""
 
     site: str

@@ -11,8 +11,8 @@ import re
 import secrets
 import socket
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ami_fault_site.counters import Counters
 from ami_fault_site.redaction import without_queries
@@ -124,8 +124,7 @@ class RunFolder:
         return any(self.ledger.glob("*.jsonl"))
 
 
-@dataclass(frozen=True)
-class Joined:
+class Joined(NamedTuple):
     """A run that this process takes part in; `made` says whether it made the folder."""
 
     run: RunFolder

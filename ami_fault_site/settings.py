@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import Enum
+from typing import NamedTuple
 
 from ami_fault_site.faults import LOOP_SITES, POINTS_AT, Layer, Mode, Point, Role
 from ami_fault_site.grammar import parse_rules
@@ -43,8 +44,7 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One row of the table: how a name is read, and what it means."""
 
     name: str

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ami_fault_site import antenna
 from ami_fault_site.antenna import ApiCall, Delivery, Lease
@@ -45,8 +45,7 @@ class Answer(Heard, Protocol):
         """Where a redirect leads that was not followed."""
 
 
-@dataclass(frozen=True)
-class Passage:
+class Passage(NamedTuple):
     """A request on its way: what it is, when it began, and what has to be known of it when its answer comes."""
 
     call: Call

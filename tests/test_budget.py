@@ -7,7 +7,6 @@ import resource
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -176,7 +175,7 @@ def test_a_worker_that_fetches_itself_goes_on_after_a_transient_fault(tmp_path: 
 
 def test_a_dead_loader_dooms_all_those_of_its_job_and_not_the_main_process(tmp_path: Path) -> None:
     one = injector(tmp_path, max_deliver=2, worker_crash_rate=1.0, crash_process=(Role.LOADER,))
-    batch = replace(BATCH, role=Role.LOADER)
+    batch = BATCH._replace(role=Role.LOADER)
     loader = get_context("fork").Process(target=lambda: one.strike(batch, one.decide(batch)), daemon=True)
     loader.start()
     loader.join()

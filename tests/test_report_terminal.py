@@ -157,7 +157,7 @@ def test_the_verdict_is_coloured_where_there_are_colours_and_nowhere_else() -> N
 
 def test_what_looks_like_markup_or_moves_the_cursor_is_shown_as_text() -> None:
     odd = finding("no-cascade", Status.FAIL, "[red]because[/red]\x1b[2J\n[link]", warnings=("[/]",))
-    known = facts(replace(ENDED, detail=replace(ENDED.detail, status="[bold]ODD")), damage=("[a].jsonl:1: [/]",))
+    known = facts(replace(ENDED, detail=ENDED.detail._replace(status="[bold]ODD")), damage=("[a].jsonl:1: [/]",))
     text = shown(report_of(odd, case=short_case(known)))
 
     assert "FAIL     service  no-cascade: [red]because[/red] [2J [link]\n" in text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ami_fault_site.faults import Call, Decision, Draw, Effect, Harm, Phase, Site
 from ami_fault_site.injector import Injector
@@ -79,7 +79,7 @@ class CallAttempts:
         self._began = time.monotonic()
         base = self.passage.call
         draws = tuple(Draw(one.subject, f"{one.attempt}.{self.number}") for one in base.draws)
-        call = replace(base, attempt=self.number, draws=draws)
+        call = base._replace(attempt=self.number, draws=draws)
         self.last = Strike(self.injector, self.witness, self.passage, call, self.injector.decide(call))
         return self.last.begin()
 
@@ -130,7 +130,7 @@ def decide_death(injector: Injector, passage: Passage, site: Site) -> tuple[Call
         draws = tuple(Draw(str(sequence), str(delivery)) for sequence, delivery in base.tasks)
     else:
         draws = base.draws
-    call = replace(base, site=site, draws=draws)
+    call = base._replace(site=site, draws=draws)
     decision = injector.decide(call)
     injector.book_passage(call, decision)
     return call, decision

@@ -6,9 +6,8 @@ import inspect
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ami_fault_site import antenna
 from ami_fault_site.antenna import Delivery
@@ -71,8 +70,7 @@ def _named_job(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapp
     return inspect.signature(function).bind_partial(*args, **kwargs).arguments.get("job_id")
 
 
-@dataclass(frozen=True)
-class _Passage:
+class _Passage(NamedTuple):
     """One batch on its way through the loop, and what was decided about it."""
 
     injector: Injector

@@ -6,14 +6,12 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from http import HTTPStatus
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class Pause:
+class Pause(NamedTuple):
     """Silence, in seconds; may be infinite."""
 
     seconds: float
