@@ -11,9 +11,6 @@ from urllib.parse import unquote, urlsplit
 
 from ami_fault_site.faults import Site
 
-FINAL_STATES = ("SUCCESS", "FAILURE", "REVOKED")
-"""States from which the service takes a job no further."""
-
 ASSUMED_MAX_DELIVER = 2
 """How often the service hands a task out by default, taken where nobody says what it is set to."""
 
@@ -26,8 +23,6 @@ _SUCCESS_KEYS = (b'"detections"', b'"source_images"')
 _SOURCE_IMAGE = re.compile(rb'"source_images"\s*:\s*\[\s*\{[^{}]*?"id"\s*:\s*"?((?:[^"\\,}\s]|\\.)*)')
 _ERROR_IMAGE = re.compile(rb'"image_id"\s*:\s*"?((?:[^"\\,}\s]|\\.)*)')
 _ERROR_ITEM_BYTES = 8192  # an error item is a text and an id; a success item may have megabytes of detections
-_CONSUMER = re.compile(r"Created NATS consumer (\S+) \((.*?)\)")
-_CONSUMER_FIELD = re.compile(r"(\w+)=([^,\s)]+)")
 
 
 class Delivery(NamedTuple):
@@ -263,62 +258,6 @@ def file_name(url: str) -> str:
     except ValueError:
         return ""
     return unquote(path.rstrip("/").rpartition("/")[2])
-
-
-def consumer_settings(lines: object) -> dict[str, float]:
-    """Find max_deliver and ack_wait (s) in a job's log lines; {} if the line is not (or no longer) among them."""
-    for line in lines if isinstance(lines, list) else []:
-        match = _CONSUMER.search(str(line))
-        if match:
-            found = dict(_CONSUMER_FIELD.findall(match[2]))
-            known = {key: found[key].rstrip("s") for key in ("max_deliver", "ack_wait") if key in found}
-            return {key: float(text) for key, text in known.items() if text.replace(".", "", 1).isdigit()}
-    return {}
-
-
-class JobDetail(NamedTuple):
-    """What the service says of a job: its state, its own counts (None until first set) and its error texts."""
-
-    job: int
-    status: str
-    processed: int | None
-    remaining: int | None
-    failed: int | None
-    errors: tuple[str, ...]
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the service takes the job no further."""
-        return self.status in FINAL_STATES
-
-
-def job_detail(parsed: Mapping[str, object]) -> JobDetail:
-    """Read the answer of GET /jobs/{id}/, whatever parts of it are missing."""
-    progress = parsed.get("progress")
-    progress = progress if isinstance(progress, Mapping) else {}
-    counts = _process_counts(progress.get("stages"))
-    errors = progress.get("errors")
-    job = parsed.get("id")
-    return JobDetail(
-        job=job if isinstance(job, int) else 0,
-        status=str(parsed.get("status", "")),
-        processed=counts.get("processed"),
-        remaining=counts.get("remaining"),
-        failed=counts.get("failed"),
-        errors=tuple(str(error) for error in errors) if isinstance(errors, list) else (),
-    )
-
-
-def _process_counts(stages: object) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for stage in stages if isinstance(stages, list) else []:
-        params = stage.get("params") if isinstance(stage, Mapping) and stage.get("key") == "process" else None
-        for param in params if isinstance(params, list) else []:
-            if isinstance(param, Mapping):
-                value = param.get("value")
-                if isinstance(value, int):
-                    counts[str(param.get("key"))] = value
-    return counts
 
 
 def _object(body: bytes | str) -> Mapping[str, object]:

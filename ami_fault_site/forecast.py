@@ -332,4 +332,4 @@ def _without(settings: Settings, *effects: Effect) -> Settings:
     """Return the settings with these faults off; with missing images off, none is named either."""
     named = () if Effect.IMAGE_404 in effects else settings.permanent_error_images
     rates = {RATE_FIELDS[effect]: 0.0 for effect in effects if effect in RATE_FIELDS}
-    return replace(settings, permanent_error_images=named, **rates)  # type: ignore[arg-type]
+    return settings._replace(permanent_error_images=named, **rates)  # type: ignore[arg-type]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ami_fault_site.antenna import consumer_settings
-
 _TAIL = 20  # lines that are remembered of an excerpt, and looked for in the next
 _OVERLAP = 3  # lines of it that must be found at least
 
+_CONSUMER = re.compile(r"Created NATS consumer (\S+) \((.*?)\)")
+_CONSUMER_FIELD = re.compile(r"(\w+)=([^,\s)]+)")
 _STARTED = re.compile(r"Created NATS consumer ")
 _RECORDED = re.compile(r"Processing pipeline result for job \d+, reply_subject: (\S+)")
 _UNSAVED = re.compile(r"Error processing pipeline result for job \d+")
@@ -97,3 +97,14 @@ class JobLog:
 def given_up(errors: Sequence[str]) -> int:
     """Return how many images the reaper has marked as failed, by a job's error texts."""
     return sum(int(match[1]) for error in errors if (match := _GIVEN_UP.search(error)))
+
+
+def consumer_settings(lines: object) -> dict[str, float]:
+    """Find max_deliver and ack_wait (s) in a job's log lines; {} if the line is not (or no longer) among them."""
+    for line in lines if isinstance(lines, list) else []:
+        match = _CONSUMER.search(str(line))
+        if match:
+            found = dict(_CONSUMER_FIELD.findall(match[2]))
+            known = {key: found[key].rstrip("s") for key in ("max_deliver", "ack_wait") if key in found}
+            return {key: float(text) for key, text in known.items() if text.replace(".", "", 1).isdigit()}
+    return {}

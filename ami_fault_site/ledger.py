@@ -10,7 +10,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -195,14 +194,12 @@ def parse_line(
     )  # fmt: skip
 
 
-@dataclass
 class _Place:
     """How far a file has been read."""
 
-    offset: int = 0
-    line: int = 0
-    sequence: int = 0
-    rest: bytes = b""
+    def __init__(self) -> None:
+        self.offset = self.line = self.sequence = 0
+        self.rest = b""
 
 
 class Reader:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ami_fault_site import ledger
-from ami_fault_site.antenna import job_detail
 from ami_fault_site.history import History
 from ami_fault_site.joblog import JobLog, given_up
+from ami_fault_site.jobstate import job_detail
 from ami_fault_site.ledger import Reader
 from ami_fault_site.runfolder import RunFolder
 from ami_fault_site.settings import Settings, SettingsError, parse

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import requests
 
-from ami_fault_site.antenna import JobDetail, consumer_settings, job_detail
+from ami_fault_site.joblog import consumer_settings
+from ami_fault_site.jobstate import JobDetail, job_detail
 from ami_fault_site.redaction import redact
 from ami_fault_site.target import Target
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -56,11 +54,10 @@ class Setting(NamedTuple):
     @property
     def default(self) -> object:
         """What holds if it is unset."""
-        return getattr(Settings(), self.field)
+        return Settings._field_defaults[self.field]
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What a run was asked to do. Rates are probabilities from 0 to 1, durations seconds; None means not known."""
 
     enabled: bool = False
@@ -102,7 +99,7 @@ class Settings:
 
     def with_seed(self, seed: int) -> Settings:
         """Return the same settings with the seed that the run has drawn."""
-        return replace(self, seed=seed)
+        return self._replace(seed=seed)
 
 
 TABLE: tuple[Setting, ...] = (
@@ -307,7 +304,7 @@ def parse(values: Mapping[str, str], sources: Mapping[str, str] | None = None) -
     problems += _impossible(read, given)
     if problems:
         raise SettingsError(problems)
-    return Settings(**{f.name: read[f.name] for f in fields(Settings) if f.name in read})  # type: ignore[arg-type]
+    return Settings(**read)  # type: ignore[arg-type]
 
 
 def fingerprint(settings: Settings) -> dict[str, str]:
@@ -340,6 +337,8 @@ def plain(value: object) -> str:
 
 
 def _nearest(name: str) -> str:
+    import difflib  # not while every worker starts
+
     # Without the prefix that all share, or every short name would resemble every other.
     known, bare = [one.removeprefix(PREFIX) for one in NAMES], name.removeprefix(PREFIX)
     longer = [one for one in known if set(bare.split("_")) <= set(one.split("_"))]

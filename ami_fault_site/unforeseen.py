@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ami_fault_site.faults import KILLING, Layer, Role
 from ami_fault_site.settings import LOOP_POINTS, Settings
@@ -12,7 +11,7 @@ from ami_fault_site.settings import LOOP_POINTS, Settings
 def foreseen(settings: Settings) -> Settings:
     """Return the settings as they are forecast: without a crash rate where no crash by it strikes around a batch."""
     in_loop = LOOP_POINTS & set(settings.crash_points) and Role.MAIN in settings.crash_process
-    return settings if in_loop else replace(settings, worker_crash_rate=0.0)
+    return settings if in_loop else settings._replace(worker_crash_rate=0.0)
 
 
 def unforeseen(settings: Settings) -> tuple[str, ...]:

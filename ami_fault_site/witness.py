@@ -6,7 +6,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from ami_fault_site import antenna
@@ -15,7 +14,7 @@ from ami_fault_site.faults import Call, Decision, Draw, Harm, Phase, Site
 from ami_fault_site.injector import Injector
 from ami_fault_site.redaction import redact
 
-_IMAGES_KEPT = 20_000  # a loader holds at most a few hundred tasks; the oldest are long fetched
+_IMAGES_KEPT = 10_000  # a loader holds at most a few hundred tasks; the oldest are long fetched
 _ERROR_LENGTH = 200
 
 
@@ -60,18 +59,18 @@ class Passage(NamedTuple):
         return tuple(answer.delivery for answer in self.answers if answer.delivery is not None)
 
 
-@dataclass
 class Witness:
     """Names the calls of one process and books them, before where their answer may be lost, and after.
 
     `normalize` turns a URL into the form that a prepared request has.
     """
 
-    injector: Injector
-    normalize: Callable[[str], str]
-    _images: OrderedDict[str, Lease] = field(default_factory=OrderedDict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _passages: int = 0
+    def __init__(self, injector: Injector, normalize: Callable[[str], str]) -> None:
+        self.injector = injector
+        self.normalize = normalize
+        self._images: OrderedDict[str, Lease] = OrderedDict()
+        self._lock = threading.Lock()
+        self._passages = 0
 
     def renew_after_fork(self) -> None:
         """Replace the lock, which another thread may have held at the fork."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from ami_fault_site.cli import verdicts
@@ -50,7 +49,7 @@ def foreign_page(folder: Path) -> Page:
     books.process(91, 0, host="host<b data-foreign>").start(1.0).fetch(2.0, 7, (4, 1))
     supervisor.book("outcome", 3.1, outcome=foreign("outcome"))
     detail = job_detail(7, foreign("status"), foreign("job error"), processed=2, remaining=1, failed=1)
-    settings = replace(SETTINGS, profile=foreign("profile"), permanent_error_images=(foreign("bad image"),))
+    settings = SETTINGS._replace(profile=foreign("profile"), permanent_error_images=(foreign("bad image"),))
     path = shelve(books, folder / "run<img data-foreign src=x>", settings, detail)
     case = verdicts.case_of([path], verdicts.Asked())
     return page_of([path], folder / "page.html", {"compared" + MARKUP: case, "another": case})

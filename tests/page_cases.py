@@ -27,7 +27,7 @@ BUSY = Scenario(
 
 def shelve(books: Books, path: Path, settings: Settings, *jobs: Mapping[str, object]) -> Path:
     """Write what was booked to a run folder, with what the service said last of its jobs."""
-    run = runfolder.join(replace(settings, run_dir=str(path)), path.parent).run
+    run = runfolder.join(settings._replace(run_dir=str(path)), path.parent).run
     for process in books.processes:
         numbered = (event._replace(sequence=number) for number, event in enumerate(process.events, 1))
         (run.ledger / process.file).write_text("".join(map(as_line, numbered)))
@@ -52,7 +52,7 @@ def dry(folder: Path) -> list[Path]:
     """Write a run in which nothing was touched."""
     books = dry_run().books
     ended = job_detail(7, "SUCCESS", processed=4, remaining=0, failed=1)
-    return [shelve(books, folder / "dry", replace(SETTINGS, dry_run=True), ended)]
+    return [shelve(books, folder / "dry", SETTINGS._replace(dry_run=True), ended)]
 
 
 def refilled(folder: Path) -> list[Path]:

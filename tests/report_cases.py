@@ -165,4 +165,4 @@ def dry_run() -> ShortRun:
 
 def dry_case() -> Case:
     """Return the dry run as a case."""
-    return dry_run().books.case(facts(ENDED, settings=replace(SETTINGS, dry_run=True)))
+    return dry_run().books.case(facts(ENDED, settings=SETTINGS._replace(dry_run=True)))

@@ -14,16 +14,13 @@ from ami_fault_site.antenna import (
     Answered,
     ApiCall,
     Delivery,
-    JobDetail,
     Lease,
     answers_in,
     classify,
-    consumer_settings,
     deliveries_in,
     file_name,
     image_names,
     is_accepted,
-    job_detail,
     jobs_in,
     leases_in,
     parse_reply_subject,
@@ -161,23 +158,6 @@ def test_every_recorded_poll_lists_its_job(name: str, job: int) -> None:
 
     assert listed <= {(job,), ()}
     assert (job,) in listed
-
-
-@pytest.mark.parametrize(
-    ("name", "detail"),
-    [
-        ("job-after-healthy.json", JobDetail(63, "SUCCESS", 24, 0, 0, ())),
-        ("job-after-killed.json", JobDetail(64, "STARTED", 8, 32, 0, ())),
-    ],
-)
-def test_a_recorded_job_is_read(name: str, detail: JobDetail) -> None:
-    path = RECORDINGS / name
-    if not path.is_file():
-        pytest.skip("the recordings of the real service are not beside this checkout")
-    parsed = json.loads(path.read_text())
-
-    assert job_detail(parsed) == detail
-    assert job_detail(parsed).is_final is (detail.status == "SUCCESS")
 
 
 @pytest.mark.parametrize(
@@ -446,62 +426,6 @@ def test_a_url_that_cannot_be_taken_apart_breaks_no_worker() -> None:
     (lease,) = leases_in(body)
 
     assert lease.image_name in ("", "x.jpg")
-
-
-LOG = "[2026-11-23] INFO Created NATS consumer job-64-consumer (max_deliver=2, ack_wait=8.0s, max_ack_pending=1000)"
-
-
-@pytest.mark.parametrize(
-    ("lines", "found"),
-    [
-        (["first", LOG, "last"], {"max_deliver": 2.0, "ack_wait": 8.0}),
-        ([LOG.replace("8.0s", "300s")], {"max_deliver": 2.0, "ack_wait": 300.0}),
-        ([LOG.replace("max_deliver=2, ", "")], {"ack_wait": 8.0}),
-        ([LOG.replace("8.0s", "soon")], {"max_deliver": 2.0}),
-        (["nothing", 7, None], {}),
-        ([], {}),
-        (None, {}),
-        ("Created NATS consumer x (max_deliver=2)", {}),
-    ],
-)
-def test_the_consumers_settings_are_found_in_the_jobs_log(lines: object, found: dict[str, float]) -> None:
-    assert consumer_settings(lines) == found
-
-
-def stage(**values: object) -> dict[str, object]:
-    return {"key": "process", "params": [{"key": key, "value": value} for key, value in values.items()]}
-
-
-@pytest.mark.parametrize(
-    ("parsed", "detail"),
-    [
-        ({}, JobDetail(0, "", None, None, None, ())),
-        ({"id": 3, "status": "CREATED", "progress": None}, JobDetail(3, "CREATED", None, None, None, ())),
-        (
-            {"id": 3, "status": "PENDING", "progress": {"stages": [stage(processed="", remaining="", failed="")]}},
-            JobDetail(3, "PENDING", None, None, None, ()),
-        ),
-        (
-            {
-                "id": 3,
-                "status": "FAILURE",
-                "progress": {
-                    "stages": [{"key": "results"}, {"key": "process", "params": None}, stage(processed=2, failed=5), 7],
-                    "errors": ["one", 2],
-                },
-            },
-            JobDetail(3, "FAILURE", 2, None, 5, ("one", "2")),
-        ),
-    ],
-)
-def test_a_jobs_detail_is_read_whatever_parts_are_missing(parsed: dict[str, object], detail: JobDetail) -> None:
-    assert job_detail(parsed) == detail
-
-
-def test_three_states_are_final() -> None:
-    states = ("CREATED", "PENDING", "STARTED", "CANCELING", "RETRY", "SUCCESS", "FAILURE", "REVOKED")
-
-    assert [state for state in states if job_detail({"status": state}).is_final] == ["SUCCESS", "FAILURE", "REVOKED"]
 
 
 @pytest.mark.parametrize("filling", ["0.01, " * 30_000, "_" * 50_000, "a_" * 9_999, '\\"reply_subject\\" ' * 20_000])

@@ -25,9 +25,9 @@ pytestmark = pytest.mark.untraced
 
 KNOWN = {"AMI_TEST_ACK_WAIT": "60"}  # of the service; a load says what it really is
 EVERY = {name: parse({**KNOWN, **load(name).values}) for name in available()}
-FORESEEN = {name: replace(each, ack_wait=None) for name, each in EVERY.items() if not unforeseen(each)}
+FORESEEN = {name: each._replace(ack_wait=None) for name, each in EVERY.items() if not unforeseen(each)}
 SPARING = {name: each for name, each in FORESEEN.items() if each.worker_crash_rate or each.transient_error_rate}
-SHIPPED = {name: replace(each, max_deliver=0) for name, each in FORESEEN.items()}  # faults take last deliveries too
+SHIPPED = {name: each._replace(max_deliver=0) for name, each in FORESEEN.items()}  # faults take last deliveries too
 SERIAL = Load(96, 8, workers=0, ack_wait=60, max_deliver=2)
 SMALL = Load(100, 4, workers=2, prefetch=1, ack_wait=20, max_deliver=2, seconds_an_image=0.02, restart_delay=1)
 REAL = Load(150, 6, ack_wait=60, max_deliver=2, seconds_an_image=0.4)
@@ -318,7 +318,7 @@ def test_a_budget_of_no_faults_leaves_none() -> None:
 def test_rates_of_one_strike_everything_and_no_number_of_deliveries_is_enough() -> None:
     rates = Settings(worker_crash_rate=0.4, transient_error_rate=0.6, network_error_rate=1.0)
 
-    found = forecast(replace(rates, max_deliver=0), SERIAL)
+    found = forecast(rates._replace(max_deliver=0), SERIAL)
 
     assert (found.exhausted, found.enough_deliveries, found.nothing_fires) == (96, None, 0.0)
 

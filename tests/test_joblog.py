@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ami_fault_site.joblog import JobLog, given_up
+from ami_fault_site.joblog import JobLog, consumer_settings, given_up
 
 CONSUMER = "[2026-11-23 08:37:20] INFO Created NATS consumer job-7-consumer (max_deliver=2, ack_wait=8.0s, x=y)"
 QUEUED = "[2026-11-23 08:37:20] INFO Successfully queued 40/40 images to stream for job '7'"
@@ -235,3 +235,23 @@ def test_the_reaper_says_in_the_jobs_errors_how_many_images_it_gave_up() -> None
 
     assert given_up(errors) == 15
     assert given_up(errors[1:2]) == given_up([]) == 0
+
+
+LOG = "[2026-11-23] INFO Created NATS consumer job-64-consumer (max_deliver=2, ack_wait=8.0s, max_ack_pending=1000)"
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        (["first", LOG, "last"], {"max_deliver": 2.0, "ack_wait": 8.0}),
+        ([LOG.replace("8.0s", "300s")], {"max_deliver": 2.0, "ack_wait": 300.0}),
+        ([LOG.replace("max_deliver=2, ", "")], {"ack_wait": 8.0}),
+        ([LOG.replace("8.0s", "soon")], {"max_deliver": 2.0}),
+        (["nothing", 7, None], {}),
+        ([], {}),
+        (None, {}),
+        ("Created NATS consumer x (max_deliver=2)", {}),
+    ],
+)
+def test_the_consumers_settings_are_found_in_the_jobs_log(lines: object, found: dict[str, float]) -> None:
+    assert consumer_settings(lines) == found

@@ -312,7 +312,7 @@ def test_where_rules_strike_nobody_says_that_nothing_does() -> None:
     rules = parse({"AMI_TEST_RULES": "crash[point=idle]: 1*kill"})
 
     assert warned(Load(80, 8), rules) == []
-    assert warned(Load(80, 8, max_deliver=9), replace(rules, worker_crash_rate=0.001)) == []
+    assert warned(Load(80, 8, max_deliver=9), rules._replace(worker_crash_rate=0.001)) == []
     assert part("faults", Load(80, 8), RULES="api: off", IMAGE_404_RATE="0.01")[-1] == (
         "45 % chance that none of these strikes"
     )

@@ -17,7 +17,9 @@ import pytest
 import requests
 from PIL import Image
 
-from ami_fault_site.antenna import Lease, consumer_settings, job_detail, leases_in
+from ami_fault_site.antenna import Lease, leases_in
+from ami_fault_site.joblog import consumer_settings
+from ami_fault_site.jobstate import job_detail
 from ami_fault_site.sandbox.launch import running
 from ami_fault_site.sandbox.options import SandboxInfo, SandboxOptions
 

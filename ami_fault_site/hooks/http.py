@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from inspect import unwrap
 from types import FunctionType, ModuleType
 from typing import Any
@@ -54,13 +53,9 @@ def install(module: ModuleType, injector: Injector, first_call: Callable[[], Non
     return undo_all
 
 
-@dataclass
 class _Seam:
-    module: ModuleType
-    injector: Injector
-    first_call: Callable[[], None]
-
-    def __post_init__(self) -> None:
+    def __init__(self, module: ModuleType, injector: Injector, first_call: Callable[[], None]) -> None:
+        self.module, self.injector, self.first_call = module, injector, first_call
         self.here = _Here()
         self.is_up = True  # a session's own get_adapter, which we are in, stays with it after the undo
         self.undo: list[Callable[[], None]] = []

@@ -20,7 +20,7 @@ _PIECE = 65536  # bytes
 _HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Answer:
     """What a service answered: `raw` is its body as sent, though not in chunks; `lost` is why no more of it came."""
 

@@ -10,7 +10,7 @@ from ami_fault_site.injector import Injector
 from ami_fault_site.witness import Heard, Passage, Witness, leases_of
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Strike:
     """A decision about a call or an attempt. `is_done` is whether its harm makes it fail."""
 
@@ -59,7 +59,7 @@ class Strike:
         return self.decision.harm if self.is_done else None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class CallAttempts:
     """The attempts at one call: each is decided by itself, and booked when it has ended."""
 

@@ -47,7 +47,7 @@ class Attempts(Protocol):
         """Take how the attempt that began last has ended: the status of the answer's head, or the error."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Attempt:
     """An attempt under way. `again` sends its request once more, None if its body cannot be sent twice."""
 

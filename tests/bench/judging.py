@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.environments import Environments
@@ -20,7 +20,7 @@ from tests.model.scenarios import PROFILES
 
 JUDGING = "judging"
 _SAMPLE = 2000  # images of the run from which the number of events an image is taken
-_FAULTS = replace(PROFILES["medium"], ack_wait=60.0, max_deliver=25)
+_FAULTS = PROFILES["medium"]._replace(ack_wait=60.0, max_deliver=25)
 _BATCH = 24
 _MEGABYTE = 1024 * 1024 if sys.platform == "darwin" else 1024  # what ru_maxrss counts in
 _SECONDS = Goal("under 15 s for a million", "median", most=15.0)

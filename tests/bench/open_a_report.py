@@ -8,7 +8,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -17,7 +16,7 @@ from tests.browser.room import NoBrowserError, launched, visit, wait_until_ready
 from tests.model.folders import write_big
 from tests.model.scenarios import PROFILES
 
-_FAULTS = replace(PROFILES["medium"], corrupt_image_rate=0.009, image_404_rate=0.009, ack_wait=60.0, max_deliver=25)
+_FAULTS = PROFILES["medium"]._replace(corrupt_image_rate=0.009, image_404_rate=0.009, ack_wait=60.0, max_deliver=25)
 """About one fault for twenty tasks, of all kinds."""
 
 _PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))))"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ami_fault_site import runfolder
@@ -36,7 +36,7 @@ def write(modelled: Modelled, folder: Path) -> dict[str, Path]:
 
 
 def _make(settings: Settings, path: Path) -> runfolder.RunFolder:
-    return runfolder.join(replace(settings, run_dir=str(path)), path.parent).run
+    return runfolder.join(settings._replace(run_dir=str(path)), path.parent).run
 
 
 def _write_snapshot(modelled: Modelled, run: runfolder.RunFolder, look: Look, number: int) -> None:
@@ -99,7 +99,7 @@ def write_big(path: Path, images: int, settings: Settings, seed: int = 1, batch:
         load_time=0.01,
         knows_log=False,  # the log keeps its newest lines only
     )
-    run = _make(replace(settings, seed=seed), path)
+    run = _make(settings._replace(seed=seed), path)
     shelf = DiskShelf({"": run.ledger})
     stage = Stage(scenario, shelf)
     gc.disable()  # nothing of the model is garbage before its end

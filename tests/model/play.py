@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ami_fault_site.ledger import Event
 from ami_fault_site.settings import Settings
@@ -66,7 +66,7 @@ class Stage:
             Other(self.service, scenario).start()
 
     def _run(self, number: int, shelf: Shelf) -> Run:
-        settings = replace(self.scenario.settings, enabled=True, seed=self.scenario.seed + number)
+        settings = self.scenario.settings._replace(enabled=True, seed=self.scenario.seed + number)
         host = number % len(self.hosts)
         name = f"run-{number + 1}" if self.scenario.workers > 1 else ""  # as they are named when they are read
         return Run(name, settings, self.hosts[host], host, shelf, self.service, self.scenario)

@@ -88,10 +88,10 @@ def _in_depth(seed: int, settings: Settings) -> Settings:
     rng = random.Random(f"below/{seed}")
     lost, deaths, slow = (rng.random() < 0.4 for _ in range(3))
     if lost:
-        settings = replace(settings, network_kinds=(*LOST, HarmTemplate(Effect.NETWORK, "refused")))
+        settings = settings._replace(network_kinds=(*LOST, HarmTemplate(Effect.NETWORK, "refused")))
     if deaths:
-        settings = replace(settings, crash_points=(Point.BEFORE_BATCH, Point.AFTER_BATCH, Point.AFTER_FETCH))
-    return replace(settings, rules=SLOW) if slow else settings
+        settings = settings._replace(crash_points=(Point.BEFORE_BATCH, Point.AFTER_BATCH, Point.AFTER_FETCH))
+    return settings._replace(rules=SLOW) if slow else settings
 
 
 def wild(seed: int) -> Scenario:
@@ -114,7 +114,7 @@ def wild(seed: int) -> Scenario:
         loader_death=rng.choice((0.0, 0.0, 0.1)),
         latency=rng.choice((0.02, 0.02, 0.2)),
         saving=rng.choice((0.3, 0.3, 2.0)),
-        settings=replace(base.settings, max_faults=rng.choice((None, None, 3))),
+        settings=base.settings._replace(max_faults=rng.choice((None, None, 3))),
         knows_parameters=rng.random() < 0.8,
         knows_log=token and rng.random() < 0.6,
         token=token,
