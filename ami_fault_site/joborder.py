@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import requests
 
+from ami_fault_site.nearest import did_you_mean
 from ami_fault_site.redaction import redact
 from ami_fault_site.service import ServiceError
 from ami_fault_site.target import BASE_URL, TOKEN, Target
@@ -69,8 +69,7 @@ def _pipeline(session: requests.Session, target: Target, wanted: Wanted) -> int:
     number = found.get(wanted.pipeline)
     if isinstance(number, int):
         return number
-    close = difflib.get_close_matches(wanted.pipeline, found, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
+    hint = did_you_mean(wanted.pipeline, found)
     there = f"it has {', '.join(sorted(found))}" if found else "it has none: a worker registers its pipelines"
     raise ServiceError(f"--pipeline={wanted.pipeline!r}: is no pipeline of project {wanted.project}{hint}; {there}")
 

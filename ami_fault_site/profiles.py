@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from ami_fault_site.nearest import did_you_mean
 from ami_fault_site.settings import ENABLED, NAMES, PREFIX, Settings, SettingsError, parse
 from ami_fault_site.values import TRUE_WORDS
 
@@ -89,8 +89,7 @@ def _locate(name: str) -> Path:
         return path
     if "/" in name or path.suffix:
         raise SettingsError([f"AMI_TEST_PROFILE={name!r}: there is no such file"])
-    close = difflib.get_close_matches(name, shipped, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
+    hint = did_you_mean(name, shipped)
     raise SettingsError([f"AMI_TEST_PROFILE={name!r}: not a profile{hint}; there are {', '.join(shipped)}, or a path"])
 
 

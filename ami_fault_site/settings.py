@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ami_fault_site.faults import LOOP_SITES, POINTS_AT, Layer, Mode, Point, Role
 from ami_fault_site.grammar import parse_rules
+from ami_fault_site.nearest import nearest
 from ami_fault_site.rules import CRASH, HarmTemplate, Rule
 from ami_fault_site.values import (
     one_of,
@@ -337,13 +338,11 @@ def plain(value: object) -> str:
 
 
 def _nearest(name: str) -> str:
-    import difflib  # not while every worker starts
-
     # Without the prefix that all share, or every short name would resemble every other.
     known, bare = [one.removeprefix(PREFIX) for one in NAMES], name.removeprefix(PREFIX)
     longer = [one for one in known if set(bare.split("_")) <= set(one.split("_"))]
-    close = difflib.get_close_matches(bare, longer or known, n=1)
-    return f" (did you mean {PREFIX}{close[0]}?)" if close else ""
+    close = nearest(bare, longer or known)
+    return f" (did you mean {PREFIX}{close}?)" if close else ""
 
 
 def _located(where: Mapping[str, str], name: str, problem: str) -> str:

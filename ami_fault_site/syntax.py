@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import NoReturn, TypeVar
 
 from ami_fault_site.faults import Phase, Point, Role
+from ami_fault_site.nearest import did_you_mean
 from ami_fault_site.rules import (
     KEYS,
     LONGEST,
@@ -192,10 +192,9 @@ class Parser:
         if word is None:
             self._fail(f"expected {'an' if what[0] in 'ae' else 'a'} {what}{where}: {_listed(names)}", start)
         if word not in names:
-            close = difflib.get_close_matches(word, names, n=1)
-            nearest = f" (did you mean {close[0]}?)" if close else ""
-            known = f": {_listed(names)}" if where or not close else ""
-            self._fail(f"unknown {what} {word!r}{where}{nearest}{known}", start)
+            hint = did_you_mean(word, names)
+            known = f": {_listed(names)}" if where or not hint else ""
+            self._fail(f"unknown {what} {word!r}{where}{hint}{known}", start)
         return word
 
     def _end(self, what: str) -> None:
@@ -272,9 +271,8 @@ def _members(kind: type[E], what: str) -> Callable[[str, int], frozenset[E]]:
         parts = [part.strip() for part in text.split("|")]
         for part in parts:
             if part not in names:
-                close = difflib.get_close_matches(part, names, n=1)
-                nearest = f"did you mean {close[0]}?" if close else f"it is {_listed(names)}"
-                raise BadRuleError(f"unknown {what} {part!r} ({nearest})", at)
+                hint = did_you_mean(part, names) or f" (it is {_listed(names)})"
+                raise BadRuleError(f"unknown {what} {part!r}{hint}", at)
         return frozenset(names[part] for part in parts)
 
     return read

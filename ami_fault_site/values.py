@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from enum import Enum
@@ -10,6 +9,7 @@ from typing import TypeVar
 
 from ami_fault_site.faults import Point, Role, Site
 from ami_fault_site.grammar import parse_harms
+from ami_fault_site.nearest import did_you_mean
 from ami_fault_site.rules import HarmTemplate
 
 TRUE_WORDS = ("true", "1", "yes", "on")
@@ -116,7 +116,7 @@ def one_of(words: type[E]) -> Callable[[str], E]:
         try:
             return words(text.lower())
         except ValueError:
-            raise ValueError(f"is one of {_listed(words)}{_nearest(text, words)}") from None
+            raise ValueError(f"is one of {_listed(words)}{_hint(text, words)}") from None
 
     return read
 
@@ -126,7 +126,7 @@ def read_points(text: str) -> tuple[Point, ...]:
     words = [part.strip().lower() for part in text.split(",") if part.strip()]
     wrong = [word for word in words if word not in {point.value for point in Point}]
     if wrong or not words:
-        hint = _nearest(wrong[0], Point) if wrong else ""
+        hint = _hint(wrong[0], Point) if wrong else ""
         raise ValueError(f"is a list of crash points separated by commas: {_listed(Point)}{hint}")
     return tuple(point for point in Point if point.value in words)
 
@@ -157,6 +157,5 @@ def _listed(words: type[Enum]) -> str:
     return ", ".join(str(word.value) for word in words)
 
 
-def _nearest(text: str, words: type[Enum]) -> str:
-    close = difflib.get_close_matches(text.lower(), [str(word.value) for word in words], n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+def _hint(text: str, words: type[Enum]) -> str:
+    return did_you_mean(text.lower(), [str(word.value) for word in words])

@@ -15,7 +15,7 @@ PACKAGE = "ami_fault_site"
 # Rooms from the bottom up, as the map has them. A module may import what stands in a lower row.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("",),  # the package itself: its version, and nothing else
-    ("faults",),
+    ("faults", "nearest"),
     ("rules",),
     ("syntax",),  # of one rule
     ("grammar",),  # of all
@@ -100,7 +100,7 @@ IMPURE = {
 }  # fmt: skip
 WORKER_SIDE = {
     "", "startup", "arming", "injector", "witness", "ledger", "runfolder", "plan", "profiles", "settings", "antenna",
-    "faults", "redaction", "values", "rules", "syntax", "grammar",
+    "faults", "redaction", "values", "rules", "syntax", "grammar", "nearest",
     "hosts", "banner", "deaths", "holdings", "budget", "injected", "origins", "counters", "forks", "hooks.sentry",
     "hooks.strikes", "hooks.crossing", "hooks.revising", "hooks.hop",
     "hooks", "hooks.http", "hooks.images", "hooks.tasks", "hooks.patch", "hooks.failing_adapter",

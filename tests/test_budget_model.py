@@ -185,7 +185,7 @@ class Worker:
     """One life of a worker: polls, loads with loaders, works batches off, posts."""
 
     def __init__(self, world: World, number: int, folder: Path) -> None:
-        settings = Settings(**{**vars(world.settings), "incarnation": number})
+        settings = world.settings._replace(incarnation=number)
         joined = runfolder.join(settings, folder)
         injector = Watched(joined.settings, joined.run, Ledger(joined.run.ledger, number))
         injector.world = world

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from itertools import pairwise
@@ -20,17 +19,21 @@ _PIECE = 65536  # bytes
 _HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding")
 
 
-@dataclass(eq=False, repr=False)
 class Answer:
     """What a service answered: `raw` is its body as sent, though not in chunks; `lost` is why no more of it came."""
 
-    status_code: int
-    reason: str
-    version: int
-    headers: tuple[tuple[str, str], ...]
-    raw: bytes
-    chunked: bool
-    lost: Exception | None = None
+    def __init__(
+        self,
+        status_code: int,
+        reason: str,
+        version: int,
+        headers: tuple[tuple[str, str], ...],
+        raw: bytes,
+        chunked: bool,
+        lost: Exception | None = None,
+    ) -> None:
+        self.status_code, self.reason, self.version, self.headers = status_code, reason, version, headers
+        self.raw, self.chunked, self.lost = raw, chunked, lost
 
     @cached_property
     def content(self) -> bytes:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 
 from ami_fault_site.faults import Call, Decision, Draw, Effect, Harm, Phase, Site
 from ami_fault_site.injector import Injector
 from ami_fault_site.witness import Heard, Passage, Witness, leases_of
 
 
-@dataclass(eq=False, repr=False)
 class Strike:
     """A decision about a call or an attempt. `is_done` is whether its harm makes it fail."""
 
-    injector: Injector
-    witness: Witness
-    passage: Passage
-    call: Call
-    decision: Decision
-    is_done: bool = False
+    def __init__(
+        self,
+        injector: Injector,
+        witness: Witness,
+        passage: Passage,
+        call: Call,
+        decision: Decision,
+        is_done: bool = False,
+    ) -> None:
+        self.injector, self.witness, self.passage = injector, witness, passage
+        self.call, self.decision, self.is_done = call, decision, is_done
 
     def begin(self, unable: str = "") -> Harm | None:
         """Return what is to be done: granted by now, unless it depends on what the service answers."""
@@ -59,16 +62,14 @@ class Strike:
         return self.decision.harm if self.is_done else None
 
 
-@dataclass(eq=False, repr=False)
 class CallAttempts:
     """The attempts at one call: each is decided by itself, and booked when it has ended."""
 
-    injector: Injector
-    witness: Witness
-    passage: Passage
-    number: int = 0
-    last: Strike | None = None
-    _began: float = field(default=0.0)
+    def __init__(self, injector: Injector, witness: Witness, passage: Passage) -> None:
+        self.injector, self.witness, self.passage = injector, witness, passage
+        self.number = 0
+        self.last: Strike | None = None
+        self._began = 0.0
 
     def begin(self) -> Harm | None:
         """Decide about the attempt that begins now."""

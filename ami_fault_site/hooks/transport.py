@@ -9,7 +9,6 @@ import errno
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
@@ -47,18 +46,20 @@ class Attempts(Protocol):
         """Take how the attempt that began last has ended: the status of the answer's head, or the error."""
 
 
-@dataclass(eq=False, repr=False)
 class _Attempt:
     """An attempt under way. `again` sends its request once more, None if its body cannot be sent twice."""
 
-    connection: Any
-    harm: Harm | None
-    heard: Callable[[Harm, Answer], bool]
-    told: Callable[[int, BaseException | None], None]
-    is_sent: bool = False
-    is_sending: bool = False
-    again: Callable[[], object] | None = None
-    survived: BaseException | None = None
+    def __init__(
+        self,
+        connection: Any,
+        harm: Harm | None,
+        heard: Callable[[Harm, Answer], bool],
+        told: Callable[[int, BaseException | None], None],
+    ) -> None:
+        self.connection, self.harm, self.heard, self.told = connection, harm, heard, told
+        self.is_sent = self.is_sending = False
+        self.again: Callable[[], object] | None = None
+        self.survived: BaseException | None = None
 
     def end(self, status: int = 0, error: BaseException | None = None) -> None:
         """Tell how it has ended."""
