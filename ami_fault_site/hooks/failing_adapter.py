@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import types
 from collections.abc import Callable
+from functools import lru_cache
 from http.client import HTTPResponse as ParsedResponse
 from importlib.util import module_from_spec
 from inspect import unwrap
@@ -80,10 +81,14 @@ def _retries(adapter: Any) -> Retry:
     if not isinstance(retries, Retry):
         return Retry(0, read=False)
     quick = copy.copy(retries)
-    own = type(retries)
-    # A subclass, because each attempt makes a new Retry of the old one's class; the log shows its name.
-    quick.__class__ = types.new_class(own.__name__, (own,), {}, lambda names: names.update(sleep=_no_pause))
+    quick.__class__ = _unpausing(type(retries))  # type: ignore[arg-type]  # a class can be hashed
     return quick
+
+
+@lru_cache(maxsize=8)  # a new class for each failure would cost as much as all else of it
+def _unpausing(own: type[Retry]) -> type[Retry]:
+    """Return a subclass, because each attempt makes a new Retry of the old one's class; the log shows its name."""
+    return types.new_class(own.__name__, (own,), {}, lambda names: names.update(sleep=_no_pause))
 
 
 def _no_pause(_retry: Retry, _response: object = None) -> None:
@@ -152,7 +157,7 @@ class _Failing(HTTPAdapter):
 
     def __init__(self, harm: Harm, retries: Retry, answer: Answer | None = None) -> None:
         self._harm, self._answer = harm, answer
-        super().__init__(max_retries=retries)
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=retries)  # one call makes one connection
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pool manager as ever, with pools whose connections break."""

@@ -42,8 +42,12 @@ def rows(environments: Environments, scratch: Path, rounds: int, number: int, wi
         yield from sends.peers(SEND)
     opens = _Probe(environments, scratch / "open", "open.py", rounds, max(2, number // 4))
     yield from opens.rows(OPEN, {"of another image": ("other", _FEW), "of a task's image": ("task", _SOME)})
-    yield sends.struck("asking for tasks fails", "tasks", {"AMI_TEST_NETWORK_ERROR_RATE": "1"})
-    yield opens.struck("a task's image is damaged", "task", {"AMI_TEST_CORRUPT_IMAGE_RATE": "1"})
+    well, really = "unpatched, and going well", "unpatched, and really refused"
+    failing = {"AMI_TEST_NETWORK_ERROR_RATE": "1"}
+    refused = {**failing, "AMI_TEST_NETWORK_KINDS": "refused"}
+    yield sends.struck("asking for tasks fails", "tasks", failing, (well, "tasks"))
+    yield sends.struck("asking for tasks is refused", "refused", refused, (really, "refused"))
+    yield opens.struck("a task's image is damaged", "task", {"AMI_TEST_CORRUPT_IMAGE_RATE": "1"}, (well, "task"))
 
 
 class _Probe:
@@ -78,13 +82,11 @@ class _Probe:
             else:
                 yield paired(promise, f"any call, {name}", "us", found[how]["us"], ("unpatched", found["plain"]["us"]))
 
-    def struck(self, subject: str, what: str, faults: Mapping[str, str]) -> Row:
-        """Return what a call costs that a fault strikes, against one that goes well unpatched."""
-        off = self._one("off", self._environments.ours, "plain", what)
+    def struck(self, subject: str, what: str, faults: Mapping[str, str], against: tuple[str, str]) -> Row:
+        """Return what a call costs that a fault strikes, against another, unpatched: its name, and what it does."""
+        off = self._one("off", self._environments.ours, "plain", against[1])
         found = told([off, self._on(what, faults)], self._rounds)
-        return paired(
-            STRUCK, subject, "us", found["on"]["us"], ("unpatched, and going well", found["off"]["us"]), _FIFTY
-        )
+        return paired(STRUCK, subject, "us", found["on"]["us"], (against[0], found["off"]["us"]), _FIFTY)
 
     def _on(self, what: str, faults: Mapping[str, str]) -> Contender:
         self._runs += 1

@@ -1,6 +1,7 @@
 """Time Session.send through an adapter that does nothing, in microseconds a call; a script for any environment.
 
-Usage: send.py HOW WHAT NUMBER. HOW is plain, wrapt, opentelemetry or responses; WHAT is other, tasks, image, struck.
+Usage: send.py HOW WHAT NUMBER. HOW is plain, wrapt, opentelemetry or responses; WHAT is other, tasks, image, or
+refused: tasks, through requests' own adapter to a port that nobody listens at.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def _prepare(how: str, session: requests.Session) -> None:
 def main(how: str, what: str, number: int) -> None:
     session = requests.Session()
     session.trust_env = False
-    session.mount("http://", _Nothing())
+    if what != "refused":
+        session.mount("http://", _Nothing())
     _prepare(how, session)
     if what == "image":
         session.post(f"{_BASE}/jobs/1/tasks/?once", json={"batch_size": 1})
