@@ -33,11 +33,14 @@ def rows(environments: Environments, scratch: Path, rounds: int, with_peers: boo
         yield from _peers(environments, bare, -(-rounds // 4))
     worker = [
         Contender("off", [environments.ours, "-c", _IMPORT]),
+        Contender("wrapt", [environments.ours, "-c", f"{_IMPORT}, wrapt"]),
         Contender("on", [environments.ours, "-c", _IMPORT], {**ON, "AMI_TEST_RUN_DIR": str(scratch / "run")}),
     ]
     found = durations(worker, -(-rounds // 2))
+    against = ("off", found["off"])
     yield Row(ON_IMPORT, "with this package, off", "ms", spread(found["off"]))
-    yield paired(ON_IMPORT, "with this package, on", "ms", found["on"], ("off", found["off"]), _IMPORT_GOAL)
+    yield paired(ON_IMPORT, "with this package, on", "ms", found["on"], against, _IMPORT_GOAL)
+    yield paired(ON_IMPORT, "off, and imports wrapt as well", "ms", found["wrapt"], against)
 
 
 def _peers(environments: Environments, bare: Contender, rounds: int) -> Iterator[Row]:
