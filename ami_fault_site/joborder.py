@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-
-import requests
+from typing import TYPE_CHECKING
 
 from ami_fault_site.nearest import did_you_mean
 from ami_fault_site.redaction import redact
 from ami_fault_site.service import ServiceError
 from ami_fault_site.target import BASE_URL, TOKEN, Target
+
+if TYPE_CHECKING:
+    import requests
 
 ASYNC = "async_api"
 """How a job must be dispatched for a worker to see it when it polls."""
@@ -44,6 +46,8 @@ class Ordered:
 
 def order(target: Target, wanted: Wanted) -> Ordered:
     """Make a job and start it; raises ServiceError that says what the service refuses, or what it has instead."""
+    import requests  # not above: most commands ask nobody, and would load it all the same
+
     with requests.Session() as session:
         session.headers["Authorization"] = f"Token {target.token}"
         pipeline = _pipeline(session, target, wanted)
@@ -92,6 +96,8 @@ def _asked(
     session: requests.Session, target: Target, method: str, url: str, query: Mapping[str, int], body: object = None
 ) -> dict[str, object]:
     """Ask the service and return the object that it answers; raises ServiceError otherwise."""
+    import requests
+
     if not url.startswith(f"{target.base_url}/"):
         raise ServiceError(f"{target.host} goes on at {redact(url)!r}, which is another service")
     try:

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import requests
-
 from ami_fault_site.joblog import consumer_settings
 from ami_fault_site.jobstate import JobDetail, job_detail
 from ami_fault_site.redaction import redact
@@ -36,6 +34,8 @@ class Service:
 
     def probe(self) -> None:
         """Raise ServiceError, naming what to look at, if the service does not answer or refuses the token."""
+        import requests  # not above: most commands ask nobody, and would load it all the same
+
         url = f"{self._target.base_url}/jobs/"
         try:
             answer = requests.get(url, params={"ids_only": 1, "limit": 1}, headers=self._headers, timeout=_TIMEOUT)
@@ -58,6 +58,8 @@ class Service:
 
     def job(self, number: int, log_lines: int, timeout: float) -> Mapping[str, object]:
         """Return a job's detail as the service gives it; raises ServiceError with the reason if it cannot be had."""
+        import requests
+
         url = f"{self._target.base_url}/jobs/{number}/"
         try:
             answer = requests.get(url, params={"logs_limit": log_lines}, headers=self._headers, timeout=timeout)
@@ -70,6 +72,8 @@ class Service:
 
     def retry(self, number: int) -> None:
         """Have a job run again from nothing; raises ServiceError with what the service says if it refuses."""
+        import requests
+
         url = f"{self._target.base_url}/jobs/{number}/retry/"
         try:
             answer = requests.post(url, headers=self._headers, timeout=_TIMEOUT)

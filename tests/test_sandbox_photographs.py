@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ami_fault_site.sandbox.drawing import SIZE, draw
 from ami_fault_site.sandbox.options import SandboxError
-from ami_fault_site.sandbox.photographs import MADE, SIZE, album, draw, write_small
+from ami_fault_site.sandbox.photographs import MADE, album, write_small
 
 
 def test_a_photograph_is_a_jpeg_of_the_size_of_a_real_one() -> None:

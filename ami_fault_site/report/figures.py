@@ -120,23 +120,26 @@ def task_figures(case: Case) -> TaskFigures:
     counts: Counter[str] = Counter()
     fates, marks, exhausted = Counter[Fate](), Counter[str](), Counter[str]()
     for task in case.tasks():
-        fated, times, is_answered = case.fates.of(task), task.handed_out, task.is_answered
+        fated, leases = case.fates.of(task), task.leases
         fates[fated.fate] += 1
-        marks.update(mark.value for mark in fated.marks)
-        exhausted[fated.whose.value] += fated.fate is Fate.EXHAUSTED
+        if fated.marks:
+            marks.update(mark.value for mark in fated.marks)
+        if fated.fate is Fate.EXHAUSTED:
+            exhausted[fated.whose.value] += 1
         counts["total"] += 1
-        counts["handed_out"] += times > 0
-        counts["came_back"] += any(lease.is_known and lease.delivery > 1 for lease in task.leases)
-        counts["answered"] += is_answered
-        counts["answered_with_error"] += is_answered and task.has_error
-        is_out = not is_answered and not task.is_unheard
-        counts["unheard"] += not is_answered and not is_out
-        counts["still_out"] += is_out
-        counts["lost_answers"] += is_answered and all(post.lost for _, post in task.accepted())
-        for lease in task.leases:
+        counts["handed_out"] += any(lease.is_seen for lease in leases)
+        counts["came_back"] += any(lease.delivery > 1 and lease.is_known for lease in leases)
+        accepted = task.accepted()
+        if accepted:
+            counts["answered"] += 1
+            counts["answered_with_error"] += any(task.key[1] in post.errors for _, post in accepted)
+            counts["lost_answers"] += all(post.lost for _, post in accepted)
+        else:
+            counts["unheard" if task.is_unheard else "still_out"] += 1
+            counts["taken_by_others"] += fated.fate is Fate.TAKEN_ELSEWHERE and not task.is_unheard
+        for lease in leases:
             if lease.lost:
                 counts["kept_back" if case.ends.is_withheld(task, lease) else "lost_leases"] += 1
-        counts["taken_by_others"] += is_out and fated.fate is Fate.TAKEN_ELSEWHERE
     fates[Fate.NEVER_DELIVERED] += sum(case.fates.never_delivered(stream) for stream in case.streams.all)
     return TaskFigures(
         **{name: counts[name] for name in _COUNTED},

@@ -12,8 +12,6 @@ import time
 from collections.abc import Iterator
 from typing import IO
 
-import requests
-
 from ami_fault_site.sandbox.options import SandboxError, SandboxInfo, SandboxOptions, info_from_json
 
 __all__ = ["READY_WITHIN", "SandboxError", "arguments", "info_of", "running"]
@@ -110,6 +108,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def info_of(port: int) -> SandboxInfo:
     """Ask the sandbox at a port of this machine what it is; raise SandboxError if none answers there."""
+    import requests  # not above: most commands ask nobody, and would load it all the same
+
     try:
         answer = requests.get(f"http://127.0.0.1:{port}/sandbox/", timeout=_ASK_TIMEOUT)
         answer.raise_for_status()
