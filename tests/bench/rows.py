@@ -97,7 +97,9 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, object]]:
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """Return the rows as one Markdown table."""
+    """Return the rows as one Markdown table, those of a promise together."""
+    promises = list(dict.fromkeys(row.promise for row in rows))
+    rows = sorted(rows, key=lambda row: promises.index(row.promise))
     lines = ["| | median (middle half) | against | ratio | added | goal | |", "|---|---|---|---|---|---|---|"]
     promise = ""
     for row in rows:
