@@ -15,7 +15,7 @@ class Budget:
     """How many deliveries a task has, as far as is known, and which of this worker's tasks are on their last.
 
     `setting` is AMI_TEST_MAX_DELIVER: 0 switches it off, None leaves it to what the supervisor reads in the job's log.
-    What the tree holds is only kept account of if a fault can strike, which `faults` says.
+    What the tree holds is only kept account of if a fault can strike, which `faults` says: `is_kept`.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Budget:
         faults: bool = True,
     ) -> None:
         self._setting = setting
-        self._keeps = faults and setting != 0
+        self.is_kept = faults and setting != 0
         self._run = run
         self._found: int | None = None
         self._told = ""
@@ -68,14 +68,14 @@ class Budget:
 
     def received(self, deliveries: Iterable[Delivery]) -> None:
         """Write down which of these are the last of their tasks, or may be."""
-        if self._keeps:
+        if self.is_kept:
             most = self.most
             # While that is assumed, all are: the job's log may yet say that it is less.
             self.holdings.received(deliveries, 1 if self.source == "assumed" else most)
 
     def answered(self, deliveries: Iterable[Delivery]) -> None:
         """Forget the tasks whose answer was heard."""
-        if self._keeps:
+        if self.is_kept:
             self.holdings.answered(deliveries)
 
     def forbids(self, loses: Iterable[Delivery] | None) -> str:
@@ -105,7 +105,7 @@ class Budget:
 
     def fetching(self) -> AbstractContextManager[None]:
         """Be about to fetch tasks; who is about to die waits until what they are is written down."""
-        return self.holdings.fetching() if self._keeps else nullcontext()
+        return self.holdings.fetching() if self.is_kept else nullcontext()
 
     def doom(self, whole_tree: bool) -> None:
         """Mark that what the tree's loaders hold is given up, or all that the tree holds."""
@@ -118,12 +118,12 @@ class Budget:
 
     def forget(self) -> None:
         """Forget what this main process held: it asks for jobs, and so holds nothing any more."""
-        if self._keeps:
+        if self.is_kept:
             self.holdings.forget()
 
     def is_doomed(self) -> bool:
         """Say whether what this process fetches now would be lost with what it holds."""
-        return self._keeps and self.holdings.is_doomed()
+        return self.is_kept and self.holdings.is_doomed()
 
 
 def _forbidden(task: str, most: int) -> str:

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -145,7 +145,7 @@ class Injector:
 
     def fetching(self) -> AbstractContextManager[object]:
         """Be about to fetch tasks, until what they are was received: who is about to die waits for it."""
-        return self._sharing(self.budget.fetching(), None)
+        return self._sharing(self.budget.fetching(), None) if self.budget.is_kept else nullcontext()
 
     def has_put_all_behind(self) -> None:
         """Note that the worker asks for jobs: whatever it was at before is done, or given up."""

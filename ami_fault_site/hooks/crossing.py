@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import nullcontext
 from typing import TypeVar
 
 from requests.exceptions import RequestException
@@ -54,9 +54,9 @@ class Crossing:
         self._sheltered(lambda: self._arm(decision), None)
         if self._delay:
             time.sleep(self._delay)  # not while others wait for what is fetched
-        with ExitStack() as stack:
-            if self._passage.call.site is Site.TASKS:
-                stack.enter_context(self._injector.fetching())
+        fetches = self._passage.call.site is Site.TASKS
+        with self._injector.fetching() if fetches else nullcontext():
+            if fetches:
                 self._sheltered(self._refuse_the_doomed, None)
             try:
                 response = send()
