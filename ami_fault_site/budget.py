@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 
 from ami_fault_site.antenna import ASSUMED_MAX_DELIVER, Delivery
 from ami_fault_site.holdings import Holdings
@@ -104,8 +104,8 @@ class Budget:
                 yield "" if alone else "budget: a tasks call is still under way"
 
     def fetching(self) -> AbstractContextManager[None]:
-        """Be about to fetch tasks; who is about to die waits until what they are is written down."""
-        return self.holdings.fetching() if self.is_kept else nullcontext()
+        """Be about to fetch tasks, if it `is_kept`; who is about to die waits until what they are is written down."""
+        return self.holdings.fetching()
 
     def doom(self, whole_tree: bool) -> None:
         """Mark that what the tree's loaders hold is given up, or all that the tree holds."""

@@ -88,7 +88,8 @@ class Ledger:
 
     def __del__(self) -> None:
         if self._descriptor >= 0:
-            _close(self._descriptor)
+            with contextlib.suppress(OSError):  # a worker may have closed whatever was open
+                _close(self._descriptor)
 
     def _forget(self) -> None:
         self._lock = threading.RLock()

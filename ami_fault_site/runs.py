@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ami_fault_site import ledger
 from ami_fault_site.history import History
+from ami_fault_site.jobdetail import job_detail
 from ami_fault_site.joblog import JobLog, given_up
-from ami_fault_site.jobstate import job_detail
 from ami_fault_site.ledger import Reader
 from ami_fault_site.runfolder import RunFolder
 from ami_fault_site.settings import Settings, SettingsError, parse

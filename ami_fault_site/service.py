@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ami_fault_site.jobdetail import JobDetail, job_detail
 from ami_fault_site.joblog import consumer_settings
-from ami_fault_site.jobstate import JobDetail, job_detail
 from ami_fault_site.redaction import redact
 from ami_fault_site.target import Target
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ami_fault_site.faults import Effect
 from ami_fault_site.history import History, Place, Task
-from ami_fault_site.jobstate import JobDetail
+from ami_fault_site.jobdetail import JobDetail
 from ami_fault_site.ledger import Event
 from ami_fault_site.settings import Settings
 from ami_fault_site.verdict import Case

@@ -11,7 +11,7 @@ from ami_fault_site import antenna
 from ami_fault_site.antenna import Delivery
 from ami_fault_site.faults import Site
 from ami_fault_site.history import History
-from ami_fault_site.jobstate import job_detail
+from ami_fault_site.jobdetail import job_detail
 from ami_fault_site.ledger import Event
 from ami_fault_site.verdict.facts import Facts, JobWitness, Parameters
 

@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("values",),
     ("settings", "load"),
     ("unforeseen",),  # of what is set
-    ("antenna", "jobstate", "forks"),
+    ("antenna", "jobdetail", "forks"),
     ("redaction", "plan", "forecast", "hosts", "banner", "deaths", "endings", "origins", "counters"),
     ("profiles", "ledger", "runfolder", "target", "connections", "guardian", "joblog", "holdings", "injected"),
     ("budget",),
@@ -92,7 +92,7 @@ HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 PURE = (
     "faults", "rules", "syntax", "grammar", "values", "settings", "hosts", "plan", "antenna", "redaction", "forecast",
-    "load", "unforeseen", "progress", "outlook", "joblog", "jobstate", "trials", "endings",
+    "load", "unforeseen", "progress", "outlook", "joblog", "jobdetail", "trials", "endings",
     *(name for name in HEIGHT if name.partition(".")[0] in ("history", "verdict")),
 )  # fmt: skip
 IMPURE = {

@@ -18,8 +18,8 @@ import requests
 from PIL import Image
 
 from ami_fault_site.antenna import Lease, leases_in
+from ami_fault_site.jobdetail import job_detail
 from ami_fault_site.joblog import consumer_settings
-from ami_fault_site.jobstate import job_detail
 from ami_fault_site.sandbox.launch import running
 from ami_fault_site.sandbox.options import SandboxInfo, SandboxOptions
 

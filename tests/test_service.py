@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ami_fault_site.jobstate import JobDetail
+from ami_fault_site.jobdetail import JobDetail
 from ami_fault_site.service import JobWatch, Service, ServiceError
 from ami_fault_site.target import Target, find
 

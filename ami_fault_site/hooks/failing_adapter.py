@@ -85,7 +85,7 @@ def _retries(adapter: Any) -> Retry:
     return quick
 
 
-@lru_cache(maxsize=8)  # a new class for each failure would cost as much as all else of it
+@lru_cache(maxsize=8)  # for each kind of Retry once, and not for each failure
 def _unpausing(own: type[Retry]) -> type[Retry]:
     """Return a subclass, because each attempt makes a new Retry of the old one's class; the log shows its name."""
     return types.new_class(own.__name__, (own,), {}, lambda names: names.update(sleep=_no_pause))

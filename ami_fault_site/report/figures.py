@@ -135,8 +135,9 @@ def task_figures(case: Case) -> TaskFigures:
             counts["answered_with_error"] += any(task.key[1] in post.errors for _, post in accepted)
             counts["lost_answers"] += all(post.lost for _, post in accepted)
         else:
-            counts["unheard" if task.is_unheard else "still_out"] += 1
-            counts["taken_by_others"] += fated.fate is Fate.TAKEN_ELSEWHERE and not task.is_unheard
+            is_out = not task.is_unheard
+            counts["still_out" if is_out else "unheard"] += 1
+            counts["taken_by_others"] += is_out and fated.fate is Fate.TAKEN_ELSEWHERE
         for lease in leases:
             if lease.lost:
                 counts["kept_back" if case.ends.is_withheld(task, lease) else "lost_leases"] += 1

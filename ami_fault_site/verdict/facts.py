@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ami_fault_site.jobstate import JobDetail
+from ami_fault_site.jobdetail import JobDetail
 from ami_fault_site.settings import Settings
 
 LONGEST_ACK_WAIT = 300.0

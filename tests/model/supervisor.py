@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ami_fault_site.jobstate import JobDetail
+from ami_fault_site.jobdetail import JobDetail
 from tests.model.booking import Book
 from tests.model.lives import MAIN, Life, Run
 from tests.model.queue import Job

@@ -1,4 +1,4 @@
-"""The promises of jobstate: what the service tells of a job is read, whatever parts of it are missing."""
+"""The promises of jobdetail: what the service tells of a job is read, whatever parts of it are missing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ami_fault_site.jobstate import JobDetail, job_detail
+from ami_fault_site.jobdetail import JobDetail, job_detail
 from tests.recordings import FOLDER
 
 
