@@ -15,8 +15,8 @@ from ami_fault_site.sandbox.worker.answers import Answer
 from ami_fault_site.sandbox.worker.settings import Settings
 from tests.twins.anatomy import anatomy, normal
 
-TIMEOUT = 0.2
-"""Seconds that a call waits for an answer."""
+SHORT, LONG = 0.2, 10.0
+"""Seconds that a call waits for an answer: where none comes, and where one may only be late on a busy machine."""
 
 
 def _settings(base: str) -> Settings:
@@ -25,14 +25,14 @@ def _settings(base: str) -> Settings:
 
 def _get(base: str) -> object:
     with client.http_session() as session:
-        response = session.get(f"{base}/api/v2/jobs", timeout=TIMEOUT)
+        response = session.get(f"{base}/api/v2/jobs", timeout=client.GET_TIMEOUT)
         response.raise_for_status()
         return [response, response.json()]
 
 
 def _post(base: str) -> object:
     with client.http_session() as session:
-        response = session.post(f"{base}/api/v2/jobs/7/result/", json={}, timeout=TIMEOUT)
+        response = session.post(f"{base}/api/v2/jobs/7/result/", json={}, timeout=client.POST_TIMEOUT)
         response.raise_for_status()
         return [response, response.json()]
 
@@ -47,15 +47,15 @@ def _load(base: str) -> object:
         return batches._load(session, f"{base}/images/1.jpg")
 
 
-def through_proxy(proxy: str) -> Shown:
+def through_proxy(proxy: str, timeout: float) -> Shown:
     """Return what a call to a service behind this proxy shows."""
 
     def get(_base: str) -> object:
         with client.http_session() as session:
             session.proxies = {"http": proxy}
-            return session.get("http://service.invalid/api/v2/jobs", timeout=TIMEOUT)
+            return session.get("http://service.invalid/api/v2/jobs", timeout=client.GET_TIMEOUT)
 
-    return _shown(get, "")
+    return _shown(get, "", timeout)
 
 
 _ANSWERS: list[Answer] = []
@@ -90,7 +90,7 @@ class _Collect(logging.Handler):
 
 
 @contextmanager
-def _watched(shown: Shown) -> Iterator[None]:
+def _watched(shown: Shown, timeout: float) -> Iterator[None]:
     handler = _Collect(shown)
     logging.getLogger().addHandler(handler)
     try:
@@ -98,20 +98,20 @@ def _watched(shown: Shown) -> Iterator[None]:
             # Nobody else in these tests sleeps: the pauses of urllib3's Retry are noted, and not waited for.
             patch.setattr("time.sleep", shown.pauses.append)
             for module, name in ((client, "GET_TIMEOUT"), (client, "POST_TIMEOUT"), (batches, "GET_TIMEOUT")):
-                patch.setattr(module, name, TIMEOUT)
+                patch.setattr(module, name, timeout)
             yield
     finally:
         logging.getLogger().removeHandler(handler)
 
 
-def show(name: str, base: str) -> Shown:
+def show(name: str, base: str, timeout: float) -> Shown:
     """Make a call of CALLS, and return what it shows."""
-    return _shown(CALLS[name], base)
+    return _shown(CALLS[name], base, timeout)
 
 
-def _shown(call: Callable[[str], object], base: str) -> Shown:
+def _shown(call: Callable[[str], object], base: str, timeout: float) -> Shown:
     shown = Shown()
-    with _watched(shown):
+    with _watched(shown, timeout):
         try:
             shown.outcome = ["returned", _description(call(base))]
         except Exception as error:
