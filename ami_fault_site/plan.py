@@ -108,7 +108,7 @@ def rates_at(settings: Settings, call: Call) -> tuple[tuple[Effect, float], ...]
         candidates.append((Effect.IMAGE_404, settings.image_404_rate))
     if call.site is Site.OPEN:
         candidates.append((Effect.CORRUPT, settings.corrupt_image_rate))
-    if points_at(settings, call):
+    if settings.worker_crash_rate > 0.0 and points_at(settings, call):
         candidates.append((Effect.CRASH, settings.worker_crash_rate))
     if call.site in LOOP_SITES:
         candidates.append((Effect.TRANSIENT, settings.transient_error_rate))
@@ -124,7 +124,8 @@ def decide(settings: Settings, call: Call, counts: Counts) -> Decision:
     if settings.jobs and call.job not in settings.jobs:
         whose = "it belongs to no job that is known" if call.job is None else f"job {call.job} is another"
         return Decision(reason=f"AMI_TEST_JOBS: {whose}")
-    if call.attempt == 0 and any(name in settings.permanent_error_images for name in call.names):
+    named = settings.permanent_error_images
+    if named and call.attempt == 0 and any(name in named for name in call.names):
         return _permanent(settings.seed, call)
     rolled: Roll | None = None
     for index, rule in enumerate(settings.rules):

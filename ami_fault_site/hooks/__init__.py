@@ -140,7 +140,7 @@ class _Watch:
 
     def look_again(self) -> None:
         """Hook the loops whose modules were being imported while we armed, now that a first call is made."""
-        if self.injector is None or not any(name in sys.modules for name in self.loops):
+        if self.injector is None or self.loops.keys().isdisjoint(sys.modules.keys()):
             return  # asked at every call, so the cheap question comes first
         if "task" in {seam.value for seam in self.injector.seams}:
             return

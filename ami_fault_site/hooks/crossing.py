@@ -49,9 +49,10 @@ class Crossing:
         """Pass the call on, struck or not; returns the response or raises what a real failure raises."""
         self._fail_by = fail_by
         decision = self._sheltered(self._decide, Decision(reason="it could not be asked"))
-        death = self._sheltered(self._decide_death, None)
+        death = self._sheltered(self._decide_death, None) if self._injector.can_die else None
         self._die_at(death, *_BEFORE)
-        self._sheltered(lambda: self._arm(decision), None)
+        if decision.harm is not None or self._injector.settings.network_layer is Layer.ATTEMPT:
+            self._sheltered(lambda: self._arm(decision), None)
         if self._delay:
             time.sleep(self._delay)  # not while others wait for what is fetched
         fetches = self._passage.call.site is Site.TASKS
@@ -69,7 +70,8 @@ class Crossing:
             self._die_unheard(death, response)
             self._sheltered(lambda: self._answered(decision, response), None)
         self._die_at(death, Point.AFTER_POST)
-        self._die_with(response)
+        if fetches and self._injector.can_die:
+            self._die_with(response)
         return response
 
     def hop(self) -> CallAttempts | None:
@@ -79,7 +81,7 @@ class Crossing:
 
     def sent(self, response: Response) -> None:
         """Take the answer of a hop. What could not strike a redirect strikes where it leads."""
-        self.leads_on = response.is_redirect
+        self.leads_on = response.status_code in REDIRECT_STATI and response.is_redirect  # which looks at the headers
         strike = self._strike
         harm = None if strike is None or strike.is_done else strike.decision.harm
         if self.leads_on and harm is not None and harm.phase is not Phase.BEFORE and harm.kind != "delay":
@@ -150,7 +152,7 @@ class Crossing:
     # --- where the process dies
 
     def _decide_death(self) -> tuple[Call, Decision] | None:
-        site = _DYING.get(self._passage.call.site) if self._injector.can_die else None
+        site = _DYING.get(self._passage.call.site)
         return None if site is None else decide_death(self._injector, self._passage, site)
 
     def _die_at(self, death: tuple[Call, Decision] | None, *points: Point) -> None:
@@ -189,10 +191,8 @@ class Crossing:
         self._sheltered(strike, None)
 
     def _fetched(self, response: Response) -> tuple[Lease, ...]:
-        is_fetched = self._passage.call.site is Site.TASKS and response.status_code < 400 and self._harm is None
-        if not (is_fetched and self._injector.can_die):
-            return ()
-        return antenna.leases_in(response.content)
+        is_fetched = response.status_code < 400 and self._harm is None
+        return antenna.leases_in(response.content) if is_fetched else ()
 
     # --- what the worker shall not read
 

@@ -75,14 +75,13 @@ class _Seam:
     ) -> Response:
         request: PreparedRequest = args[0] if args else kwargs["request"]
         here = self.here
-        if not here.depth and not self.witness.may_know(request.url or ""):
-            return wrapped(*args, **kwargs)
-        host = urlsplit(request.url or "").netloc.rpartition("@")[2]
         if here.depth:
             if here.crossing is not None and here.crossing.is_api and here.crossing.leads_on:
-                self.injector.meet_host(host)  # an API call may be redirected to where no test may go
+                self.injector.meet_host(_host(request))  # an API call may be redirected to where no test may go
             return wrapped(*args, **kwargs)
-        crossing = self.injector.sheltered(lambda: self._crossing(request, session, host), None)
+        if not self.witness.may_know(request.url or ""):
+            return wrapped(*args, **kwargs)
+        crossing = self.injector.sheltered(lambda: self._crossing(request, session), None)
         if crossing is None:
             return wrapped(*args, **kwargs)
         here.depth, here.crossing = 1, crossing
@@ -107,18 +106,21 @@ class _Seam:
             adapter = failing(adapter, harm, crossing.heard)
         return Hop(adapter, crossing, crossing.hop())
 
-    def _crossing(self, request: PreparedRequest, session: object, host: str) -> Crossing | None:
+    def _crossing(self, request: PreparedRequest, session: object) -> Crossing | None:
         passage = self.witness.recognize(request.method or "", request.url or "", request.body)
         if passage is None:
             return None
         self.first_call()
         if passage.lease is None:
-            self.injector.meet_host(host)
+            self.injector.meet_host(_host(request))
         return Crossing(self.injector, self.witness, passage, not self._asks_us(session))
 
     def _asks_us(self, session: object) -> bool:
         """Whether this session will ask us for its adapter; one that got a function of its own for that is made to."""
-        if "get_adapter" in vars(session) and type(vars(session)["get_adapter"]) is not Hook:
+        if "get_adapter" not in vars(session):
+            if type(session) is self.module.Session:
+                return self.is_asked
+        elif type(vars(session)["get_adapter"]) is not Hook:
             patch(session, "get_adapter", self.get_adapter)  # inert once `send` is
         get_adapter = _chooser(session)
         is_ours = type(get_adapter) is Hook or get_adapter is vars(self.module.Session)["get_adapter"]
@@ -126,6 +128,10 @@ class _Seam:
 
     def _fail_by(self, harm: Harm | None) -> None:
         self.here.harm = harm
+
+
+def _host(request: PreparedRequest) -> str:
+    return urlsplit(request.url or "").netloc.rpartition("@")[2]
 
 
 def _chooser(session: object) -> object:
