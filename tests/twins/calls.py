@@ -15,7 +15,7 @@ from ami_fault_site.sandbox.worker.answers import Answer
 from ami_fault_site.sandbox.worker.settings import Settings
 from tests.twins.anatomy import anatomy, normal
 
-SHORT, LONG = 0.2, 10.0
+SHORT, LONG = 0.5, 10.0
 """Seconds that a call waits for an answer: where none comes, and where one may only be late on a busy machine."""
 
 
