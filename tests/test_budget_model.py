@@ -135,7 +135,7 @@ class Process:
         passage = self.witness.recognize(method, f"{API}{path}", body)
         assert passage is not None
         crossing = Crossing(self.injector, self.witness, passage, False)
-        harms: list[Harm | None] = []
+        harms: list[Harm | None] = [None]  # as the seam begins: it hears of what is to fail
 
         def send() -> requests.Response:
             harm = harms[-1]

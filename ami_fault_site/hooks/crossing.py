@@ -46,7 +46,10 @@ class Crossing:
         self.revises = (site is Site.JOBS and bool(settings.jobs)) or (site is Site.TASKS and bool(settings.exhaust))
 
     def go(self, send: Callable[[], Response], fail_by: Callable[[Harm | None], None]) -> Response:
-        """Pass the call on, struck or not; returns the response or raises what a real failure raises."""
+        """Pass the call on, struck or not; returns the response or raises what a real failure raises.
+
+        `fail_by` hears of each harm by which the hop that follows shall fail; of none, if none shall.
+        """
         self._fail_by = fail_by
         decision = self._sheltered(self._decide, Decision(reason="it could not be asked"))
         death = self._sheltered(self._decide_death, None) if self._injector.can_die else None
