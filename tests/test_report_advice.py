@@ -142,6 +142,15 @@ def test_a_run_that_was_cut_short_is_mended_first(outcome: Outcome, line: str) -
     assert report_of(outcome=outcome).next == (line,)
 
 
+def test_what_was_out_when_the_time_was_up_needs_a_worker_and_not_patience() -> None:
+    books = short_run().books
+    books.processes[2].fetch(10.0, 7, (5, 1))
+    out = books.case(facts(ENDED))
+
+    assert report_of(case=out, outcome=Outcome.TIMEOUT).next == (f"give it more time (--timeout): {INVOCATION}",)
+    assert report_of(OPEN_END, case=out, outcome=None).next == (f"ami-fault check {RUN} --wait 30m",)
+
+
 def test_a_failure_is_worth_more_than_the_stop_that_came_after_it() -> None:
     assert report_of(LOST, outcome=Outcome.INTERRUPTED).next == (f"ami-fault explain {RUN} 7/3",)
 

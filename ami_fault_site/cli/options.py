@@ -25,7 +25,9 @@ from ami_fault_site.settings import plain as setting_text
 
 SANDBOX_PROFILE = "medium"
 
-CommandArgument = Annotated[list[str] | None, typer.Argument(help="The worker, after --; default: ami worker.")]
+CommandArgument = Annotated[
+    list[str] | None, typer.Argument(help="The worker, after --; ami worker, with --sandbox ami-sample-worker.")
+]
 ProfileOption = Annotated[str, typer.Option(help="A profile's name or path.")]
 SeedOption = Annotated[str, typer.Option(help="The same seed gives the same faults.")]
 JobOption = Annotated[list[int] | None, typer.Option(help="Strike only this job; may be repeated.")]

@@ -121,6 +121,8 @@ def _after_unknown(report: Report) -> str:
         options = " ".join(f"--{name.replace('_', '-')} N" for name in missing)
         if options:
             return f"say how the service is set: {_check(report)} {options}"
+    if report.outcome == Outcome.TIMEOUT.value and report.tasks.still_out:  # and nobody works at them any more
+        return f"give it more time (--timeout): {_again(report)}"
     ends = report.finding(ENDS.slug)
     if report.outcome == Outcome.TIMEOUT.value or (ends is not None and ends.status == "unknown"):
         return f"{_check(report)} --wait 30m"
