@@ -298,7 +298,8 @@ class Injector:
             self._give_up(f"the run folder cannot be written: {error.strerror}")
             return
         if first:
-            for line in banner(self.settings, self.seams, host, self.run.path, str(self.budget)):
+            seams = dict(self.seams)  # another thread may import another seam's library meanwhile
+            for line in banner(self.settings, seams, host, self.run.path, str(self.budget)):
                 say(line)
 
     def _give_up(self, problem: str) -> None:

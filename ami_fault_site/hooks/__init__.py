@@ -43,6 +43,7 @@ class _Watch:
         self.undo: list[Callable[[], None]] = []
         self._waiting: list[ModuleType] = []
         self._standing_down = False
+        self._has_loop = False
         self._renew_lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew_lock)
@@ -134,19 +135,20 @@ class _Watch:
         undo = tasks.install(module, self.loops.get(module.__name__, ()), injector)
         if undo is not None:
             self.undo.append(undo)
+            self._has_loop = True
         elif named.partition(":")[0] == module.__name__:
             injector.book("refused", target="")
             _stop([f"AMI_TEST_TASK_LOOP={named!r}: the module has no such function"])
 
     def look_again(self) -> None:
         """Hook the loops whose modules were being imported while we armed, now that a first call is made."""
-        if self.injector is None or self.loops.keys().isdisjoint(sys.modules.keys()):
-            return  # asked at every call, so the cheap question comes first
-        if "task" in {seam.value for seam in self.injector.seams}:
+        # Asked at every call, so the cheap questions come first.
+        if self._has_loop or self.injector is None or self.loops.keys().isdisjoint(sys.modules.keys()):
             return
         with self._lock:
-            for module in list(self.loop_modules()):
-                self._install_loop(module, self.injector)
+            for module in self.loop_modules():
+                if not self._has_loop:  # nor has another thread hooked one meanwhile: a batch would be rolled for twice
+                    self._install_loop(module, self.injector)
 
 
 class _Loader:

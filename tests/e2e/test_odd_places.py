@@ -138,6 +138,44 @@ def test_sixteen_threads_that_import_at_once_arm_once_and_hook_once(workers: Wor
     assert workers.kinds() == ["armed", "end", "start"]
 
 
+def test_a_loop_that_several_threads_find_at_their_first_calls_is_hooked_once(
+    workers: Workers, antenna: Antenna
+) -> None:
+    # Each child is a chance of its own that two threads find the loop at once: its parent has made no call.
+    code = """
+        import os
+        import sys
+        import threading
+        import client
+
+        def loop(batch):
+            return type(sys.modules["__main__"].loop.__wrapped__).__name__
+
+        def work():
+            together.wait()
+            client.survives(client.poll)
+
+        sys.setswitchinterval(1e-6)
+        for _ in range(20):
+            child = os.fork()
+            if child:
+                assert os.waitpid(child, 0)[1] == 0
+                continue
+            together = threading.Barrier(8)
+            threads = [threading.Thread(target=work) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert sys.modules["__main__"].loop([]) == "function"  # below our hook there is no other
+            break
+    """
+    pid, kinds = books_of(workers, code, antenna.url, AMI_TEST_TASK_LOOP="__main__:loop")
+    kinds.pop(pid, None)
+    assert list(kinds.values()) == [sorted(["start", "end", "batch", "batch-end", *["call", "jobs"] * 8])] * 20
+    assert not workers.run_folder.is_incomplete()
+
+
 # Children
 
 
