@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,10 +68,13 @@ def test_a_ledger_and_counters_close_their_files_when_nobody_has_them_any_more(t
     assert opened(tmp_path) == []
 
 
-def test_whoever_has_closed_their_files_hears_nothing_of_it(tmp_path: Path) -> None:
+def test_whoever_has_closed_their_files_hears_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[BaseException | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: heard.append(unraisable.exc_value))
     ledger, counters = Ledger(tmp_path, 0), Counters(str(tmp_path))
     ledger.append("end")
     counters.count("tasks")
     os.close(ledger._descriptor)
     os.close(*counters._open.values())
     del ledger, counters
+    assert heard == []
