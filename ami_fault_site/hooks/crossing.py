@@ -36,7 +36,8 @@ class Crossing:
         self.is_api = passage.lease is None
         self._injector, self._witness, self._passage = injector, witness, passage
         self._unable = "the session chooses its adapter in a way of its own" if own_adapter else ""
-        self._attempts: CallAttempts | None = None
+        at_attempts = injector.settings.network_layer is Layer.ATTEMPT
+        self._attempts = CallAttempts(injector, witness, passage) if at_attempts else None
         self._strike: Strike | None = None
         self._delay = 0.0
         self._fail_by: Callable[[Harm | None], None] = _fail_by_nothing
@@ -54,7 +55,7 @@ class Crossing:
         decision = self._sheltered(self._decide, Decision(reason="it could not be asked"))
         death = self._sheltered(self._decide_death, None) if self._injector.can_die else None
         self._die_at(death, *_BEFORE)
-        if decision.harm is not None or self._injector.settings.network_layer is Layer.ATTEMPT:
+        if decision.harm is not None:
             self._sheltered(lambda: self._arm(decision), None)
         if self._delay:
             time.sleep(self._delay)  # not while others wait for what is fetched
@@ -116,15 +117,12 @@ class Crossing:
         return decision
 
     def _arm(self, decision: Decision) -> None:
-        injector, passage = self._injector, self._passage
-        self._strike = Strike(injector, self._witness, passage, passage.call, decision)
+        self._strike = Strike(self._injector, self._witness, self._passage, self._passage.call, decision)
         harm = self._strike.begin(self._unable)
         if harm is not None and harm.kind == "delay" and harm.phase is Phase.BEFORE:
             self._delay = harm.seconds
         else:
             self._fail_by(harm)
-        if injector.settings.network_layer is Layer.ATTEMPT:
-            self._attempts = CallAttempts(injector, self._witness, passage)
 
     def _answered(self, decision: Decision, response: Response) -> None:
         try:

@@ -117,10 +117,10 @@ class _Seam:
 
     def _asks_us(self, session: object) -> bool:
         """Whether this session will ask us for its adapter; one that got a function of its own for that is made to."""
-        if "get_adapter" not in vars(session):
-            if type(session) is self.module.Session:
-                return self.is_asked
-        elif type(vars(session)["get_adapter"]) is not Hook:
+        own = vars(session).get("get_adapter")
+        if own is None and type(session) is self.module.Session:
+            return self.is_asked  # as nearly every session
+        if own is not None and type(own) is not Hook:
             patch(session, "get_adapter", self.get_adapter)  # inert once `send` is
         get_adapter = _chooser(session)
         is_ours = type(get_adapter) is Hook or get_adapter is vars(self.module.Session)["get_adapter"]
