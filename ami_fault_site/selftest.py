@@ -36,7 +36,7 @@ class Result:
     """How a trial went. `problem` is why it does not count as passed, "" if it does; `seconds` is how long it took.
 
     `is_untold` says that the judge accused nobody, and could not know: on a busy machine a trial may be over before
-    what it waits for could be seen.
+    what it waits for could be seen, or before its worker was given anything.
     """
 
     trial: Trial
@@ -101,11 +101,15 @@ def run_one(trial: Trial, seed: int, pictures: Path, folder: Path) -> Result:
 
 
 def is_untold(trial: Trial, verdict: Verdict) -> bool:
-    """Say whether a verdict accuses nobody, and does not know what it was asked for."""
+    """Say whether a verdict accuses nobody, and does not know what it was asked for, or was shown nothing."""
     if any(one.check.slug not in trial.allowed for one in verdict.failures):
         return False
-    asked = [verdict.finding(trial.check)] if trial.check else [one for one in verdict.findings if one.check.is_safety]
-    return any(one.status is Status.UNKNOWN and one.check.slug not in trial.allowed for one in asked)
+    if verdict.nothing_handed_out:
+        return True
+    if trial.check:
+        return verdict.finding(trial.check).status in (Status.UNKNOWN, Status.VACUOUS, Status.NOT_APPLICABLE)
+    unsure = [one for one in verdict.findings if one.status is Status.UNKNOWN and one.check.is_safety]
+    return any(one.check.slug not in trial.allowed for one in unsure)
 
 
 def weigh(trial: Trial, verdict: Verdict, struck: Collection[Strike] = ()) -> tuple[str, str]:
@@ -116,6 +120,8 @@ def weigh(trial: Trial, verdict: Verdict, struck: Collection[Strike] = ()) -> tu
         wrong = [one for one in (*failures, *unsure) if one.check.slug not in trial.allowed]
         if wrong:
             return f"{wrong[0].check.slug} says {wrong[0].status.value}", wrong[0].text
+        if verdict.nothing_handed_out:
+            return "nothing was handed out", verdict.finding("no-task-lost").text
         missing = [strike for strike in trial.strikes if strike not in struck]
         if missing:
             return "{1} never struck at {0}, {2}".format(*missing[0]), verdict.finding("no-task-lost").text

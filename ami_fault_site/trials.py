@@ -83,7 +83,7 @@ SERVICE_TRIALS = (
     _sabotage("redelivers-forever", "redelivery-ends", max_deliver=3, timeout=25),
     _sabotage("serves-after-end", "nothing-served-after-the-end", options=(*_UNTIL_IDLE, "5"), timeout=20),
     _sabotage("invents-tasks", "no-invented-tasks", timeout=20),
-    _sabotage("forgets-exhausted", "failure-counts-accurate", _KEPT_BACK, ("--reaper", "3"), max_deliver=2, timeout=30),
+    _sabotage("forgets-exhausted", "failure-counts-accurate", _KEPT_BACK, ("--reaper", "8"), max_deliver=2, timeout=40),
     _sabotage("reopens-finished-job", "job-reaches-its-end"),
     _sabotage("collapses-after-fault", "no-cascade", _MISSING),
     _sabotage("never-ends", "job-reaches-its-end", timeout=20),

@@ -65,6 +65,10 @@ def fancy(framing: str = "length") -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            """Return one date for every answer: two that are compared may be told in two seconds."""
+            return "Sat, 28 Nov 2026 12:00:00 GMT"
+
         def log_message(self, *args: Any) -> None:
             """Stay silent."""
 
@@ -110,8 +114,7 @@ def test_an_answer_that_shall_come_through_after_all_is_as_it_ever_was(framing: 
         assert (response.status_code, response.reason, response.url) == (200, "Splendid", url)
         assert response.json() == {"results": []}
         assert real.content == BODY
-        ours, theirs = (dict(one_of.headers) for one_of in (response, real))
-        assert {**ours, "Date": ""} == {**theirs, "Date": ""}
+        assert response.headers == real.headers
         assert response.raw.headers == real.raw.headers
         assert dict(one.cookies) == dict(response.cookies) == {"kind": "oat", "size": "big"}
         assert response.elapsed.total_seconds() > 0

@@ -65,11 +65,22 @@ def test_every_profile_but_those_of_rates_alone_has_a_trial_that_says_what_must_
 def test_a_trial_is_untold_if_nobody_is_accused_and_what_it_is_about_is_not_known() -> None:
     caught = Trial("never-ends", "job-reaches-its-end", Whose.SERVICE)
     unknown = finding("job-reaches-its-end", Status.UNKNOWN, "it was still at work", Whose.SERVICE)
+    passed = finding("job-reaches-its-end", Status.PASS, "it ended", Whose.SERVICE)
     other = finding("no-task-lost", Status.FAIL, "one is lost", Whose.SERVICE)
 
     assert is_untold(caught, verdict_of(unknown))
     assert not is_untold(caught, verdict_of(unknown, other))
     assert not is_untold(caught, failing("job-reaches-its-end"))
+    assert not is_untold(caught, verdict_of(passed))
+
+
+@pytest.mark.parametrize("trial", [HEALTHY_TRIALS[0], Trial("never-ends", "job-reaches-its-end", Whose.SERVICE)])
+def test_a_trial_whose_worker_was_given_nothing_does_not_pass_and_is_untold(trial: Trial) -> None:
+    found = [finding(slug, Status.NOT_APPLICABLE, "nothing was") for slug in ("no-task-lost", "job-reaches-its-end")]
+    idle = replace(verdict_of(*found), nothing_handed_out=True)
+
+    assert weigh(trial, idle)[0] != ""
+    assert is_untold(trial, idle)
 
 
 def test_a_healthy_trial_is_untold_by_its_safety_alone_and_not_by_what_is_allowed_to_fail() -> None:
