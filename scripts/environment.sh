@@ -27,7 +27,9 @@ make_environment() { # make_environment DIRECTORY CHECKOUT EXTRAS
     stamp=$1/.installed-$3
     if [ ! -f "$stamp" ] || [ -n "$(find "$2/pyproject.toml" -newer "$stamp")" ]; then
         echo "installing ami-fault-site[$3] into $1" >&2
-        "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-warn-script-location -e "$2[$3]" || return 1
+        # Not compiled: Python does that with what is used, which is a small part.
+        "$1/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check --no-warn-script-location \
+            -e "$2[$3]" || return 1
         : >"$stamp"
     fi
 }
