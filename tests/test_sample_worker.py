@@ -471,10 +471,14 @@ def test_an_exception_inside_a_batch_becomes_an_error_answer_for_each_image() ->
 
 
 def test_the_model_takes_as_long_as_it_is_told_for_each_image() -> None:
-    began = time.monotonic()
-    answers = process_batch(a_batch(GREY, GREY), 0, "moth_binary", 0.05)
-    assert 0.1 <= time.monotonic() - began < 1
-    assert 0.05 <= float(str(answers[0]["result"]["total_time"])) < 0.5
+    took, told = [], []
+    for _ in range(4):
+        began = time.monotonic()
+        answers = process_batch(a_batch(GREY, GREY), 0, "moth_binary", 0.05)
+        took.append(time.monotonic() - began)
+        told.append(float(str(answers[0]["result"]["total_time"])))
+    assert 0.1 <= min(took) < 1  # the quickest is not that in which the machine did something else
+    assert 0.05 <= min(told) < 0.5
 
 
 # Posts
@@ -559,7 +563,7 @@ def test_a_loader_that_dies_in_the_middle_of_a_batch_turns_the_batch_into_errors
     service.has("1", "9")
     worker = start(num_workers=1, antenna_api_batch_size=1, sample_model_delay=5)
     service.wait_until(lambda: service.requests("GET", "/9.jpg"))
-    time.sleep(0.2)  # the main process has begun its five seconds with the first image by now
+    time.sleep(1.0)  # the main process has begun its five seconds with the first image by now
     [pid] = worker.loaders()
     os.kill(pid, signal.SIGKILL)
     service.wait_until(service.posts)

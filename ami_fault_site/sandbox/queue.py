@@ -31,6 +31,7 @@ _CLOSED_WITHIN = 0.25  # seconds that the server may take to close a request aft
 _OURS = "made by the sandbox of ami-fault-site"  # on each stream: nothing else is ever deleted
 _PUBLISH_AT_ONCE = 200
 _RETENTION = 86400.0
+_UNTIL_EMPTY = (0.0, 0.01, 0.1, 0.4, 1.6)  # seconds to wait before each try to make a stream that is empty
 _log = logging.getLogger(__name__)
 
 
@@ -83,9 +84,7 @@ class TaskQueue:
         """
         with _unavailable():
             await self._remove_older(job)
-            await self._stream.add_stream(
-                name=_stream_name(job), subjects=[_subject(job)], max_age=_RETENTION, description=_OURS
-            )
+            await self._add_empty(job)
             self._opened.add(job)
             made = await self._stream.add_consumer(_stream_name(job), self.consumer(job))
         return settings_line(made.config)  # what the server accepted need not be what it was asked for
@@ -117,6 +116,22 @@ class TaskQueue:
         if found.config.description != _OURS:
             raise SandboxError(f"the NATS server has a stream {_stream_name(job)} that is not a sandbox's: use another")
         await self._stream.delete_stream(_stream_name(job))
+
+    async def _add_empty(self, job: int) -> None:
+        """Make the job's stream, and see that it is empty.
+
+        The server removes a deleted stream's files after it has answered. A second deletion meanwhile leaves its own
+        files where they are, and the stream that is made next has their tasks (nats-server 2.15.1).
+        """
+        for pause in _UNTIL_EMPTY:
+            await asyncio.sleep(pause)
+            made = await self._stream.add_stream(
+                name=_stream_name(job), subjects=[_subject(job)], max_age=_RETENTION, description=_OURS
+            )
+            if not made.state.last_seq:
+                return
+            await self._stream.delete_stream(_stream_name(job))
+        raise QueueUnavailable(f"the server does not let go of the tasks of an older stream {_stream_name(job)}")
 
     async def fetch(self, job: int, count: int) -> list[Delivered]:
         """Take up to `count` tasks; none at once if the job has no stream, none after 0.5 s if there is nothing.
