@@ -24,7 +24,8 @@ from tests.thorough import IS_THOROUGH, times
 pytestmark = pytest.mark.untraced
 
 IMAGES = times(150, 400)
-HEAVY = ("--profile", "heavy", "--seed", "1", "--restart-delay", "0.2", "--timeout", "240", "--json")
+# Of this seed five tasks kill their worker at their first delivery, far apart: no batch holds two of them.
+HEAVY = ("--profile", "heavy", "--seed", "84", "--restart-delay", "0.2", "--timeout", "240", "--json")
 
 
 @contextmanager
