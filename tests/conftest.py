@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -15,6 +16,9 @@ _LONGEST = (
     "test_selftest", "test_any_environment", "test_bench", "test_grid", "test_run", "test_attempt_rates",
     "test_neighbours", "test_order", "test_budget", "test_packaging",
 )  # fmt: skip
+
+# These need no environment, and are passed while the first process makes the one that the longest wait for.
+_MEANWHILE = ("twins/test_images", "tests/test_supervisor", "tests/test_sandbox_sabotage")
 
 # Of what these start, a good part runs nowhere else; for the others a tracer in children is half of the work in vain.
 _TRACED = ("test_children", "test_sample_worker", "test_sandbox")
@@ -37,14 +41,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     shares = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     waiting = [item for item in items if "e2e" in item.path.parts]
     waiting.sort(key=lambda item: (*_LONGEST, item.path.stem).index(item.path.stem))
-    busy = [item for item in items if "e2e" not in item.path.parts]
-    busy.sort(key=lambda item: (item.path.parts, _case(item)))  # those that share what they work out stay together
+    others = [item for item in items if "e2e" not in item.path.parts]
+    others.sort(key=lambda item: (item.path.parts, _case(item)))  # those that share what they work out stay together
+    meanwhile = [[item for item in others if _file(item) == name] for name in ("", *_MEANWHILE)]
+    busy = [item for item in others if _file(item) not in _MEANWHILE]
     size = -(-len(busy) // shares)
     items[:] = [
         item
         for number in range(shares)
-        for item in (*waiting[number::shares], *busy[number * size : (number + 1) * size])
+        for item in (
+            *itertools.chain.from_iterable(meanwhile[number::shares]),
+            *waiting[number::shares],
+            *busy[number * size : (number + 1) * size],
+        )
     ]
+
+
+def _file(item: pytest.Item) -> str:
+    """Return the last two words of a test's file: its folder and its name."""
+    return "/".join(item.path.with_suffix("").parts[-2:])
 
 
 def _case(item: pytest.Item) -> str:
