@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ami_fault_site.cli.speaking import RefusedError, app, say
+from ami_fault_site.report.sentence import counted
 from ami_fault_site.selftest import Result, run_all
 from ami_fault_site.trials import TRIALS, Trial
 
@@ -39,7 +40,7 @@ def selftest(
     trials = _chosen(only or [])
     wanted = range(first_seed, first_seed + seeds)
     with _folder(keep) as folder:
-        say(f"{len(trials)} trials with {seeds} seed{'s' if seeds > 1 else ''}, about a minute a seed")
+        say(f"{counted(len(trials), 'trial')} with {counted(seeds, 'seed')}, about a minute a seed")
         results = run_all(trials, wanted, folder, at_once or 3 * (os.cpu_count() or 1), _tell)
     console = Console(highlight=False)
     if as_json:
@@ -88,7 +89,7 @@ def _print(console: Console, results: Sequence[Result], seeds: Sequence[int]) ->
     for one in wrong:
         text = f"WRONG  {one.trial.name}, seed {one.seed}: {one.problem}: {one.told}"
         console.print(text, markup=False, soft_wrap=True)
-    told = f"{len(results) - len(wrong)} of {len(results)} trials were judged rightly"
+    told = f"{len(results) - len(wrong)} of {counted(len(results), 'trial')} judged rightly"
     console.print(told, style="bold red" if wrong else "bold green")
 
 
