@@ -358,7 +358,7 @@ def test_what_a_responses_hook_asks_meanwhile_is_nobodys_attempt(tmp_path: Path)
 
     def hook(response: requests.Response, **_: object) -> None:
         seen.append(urllib3.PoolManager(retries=False).request("GET", f"{stage.url}/metrics").status)
-        seen.append(requests.get(f"{stage.url}/projects/1/pipelines/", timeout=5).status_code)
+        seen.append(requests.get(f"{stage.url}/telemetry", timeout=5).status_code)
 
     with (
         service() as stage,

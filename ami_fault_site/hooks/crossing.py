@@ -43,6 +43,7 @@ class Crossing:
         self._fail_by: Callable[[Harm | None], None] = _fail_by_nothing
         self.is_new = True
         self.leads_on = False  # to where the last answer redirects
+        self._last: Response | None = None
         settings, site = injector.settings, passage.call.site
         self.revises = (site is Site.JOBS and bool(settings.jobs)) or (site is Site.TASKS and bool(settings.exhaust))
 
@@ -68,7 +69,7 @@ class Crossing:
             except BaseException as error:
                 failure = error
                 self._sheltered(lambda: self._tell(failure), None)
-                self._sheltered(lambda: self._witness.failed(self._passage, decision, self._harm, failure), None)
+                self._sheltered(lambda: self._failed(decision, failure), None)
                 raise
             self._sheltered(lambda: self._tell(response), None)
             self._die_unheard(death, response)
@@ -86,6 +87,7 @@ class Crossing:
     def sent(self, response: Response) -> None:
         """Take the answer of a hop. What could not strike a redirect strikes where it leads."""
         self.leads_on = response.status_code in REDIRECT_STATI and response.is_redirect  # which looks at the headers
+        self._last = response
         strike = self._strike
         harm = None if strike is None or strike.is_done else strike.decision.harm
         if self.leads_on and harm is not None and harm.phase is not Phase.BEFORE and harm.kind != "delay":
@@ -123,6 +125,14 @@ class Crossing:
             self._delay = harm.seconds
         else:
             self._fail_by(harm)
+
+    def _failed(self, decision: Decision, error: BaseException) -> None:
+        """Book an error; one that a response's hook has made of an answer (`raise_for_status`) is that answer."""
+        answer: Response | None = getattr(error, "response", None)
+        if answer is None or answer is not self._last or self.leads_on:
+            self._witness.failed(self._passage, decision, self._harm, error)
+        else:
+            self._answered(decision, answer)
 
     def _answered(self, decision: Decision, response: Response) -> None:
         try:

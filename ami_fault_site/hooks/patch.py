@@ -11,6 +11,7 @@ from typing import Any
 
 import wrapt
 
+_WRAPPED_AT_MOST = 50  # wrappers over each other: who wraps at every call would have us look for ever
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], Mapping[str, Any]], object]
 
 
@@ -67,6 +68,15 @@ class _Theirs(wrapt.CallableObjectProxy):  # type: ignore[type-arg]
 
 def _find(module: str, qualified_name: str) -> object:
     return reduce(getattr, qualified_name.split("."), import_module(module))
+
+
+def is_hooked(function: object) -> bool:
+    """Say whether a call of this passes a hook, be it through wrappers of others which say what they wrap."""
+    for _ in range(_WRAPPED_AT_MOST):
+        if function is None or type(function) in (Hook, _BoundHook):
+            return function is not None
+        function = getattr(function, "__wrapped__", None)
+    return False
 
 
 def install(owner: object, name: str, wrapper: Wrapper) -> Callable[[], None]:

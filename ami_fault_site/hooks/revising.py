@@ -31,6 +31,7 @@ class Revising:
         response: Response = self._adapter.send(request, *args, **kwargs)
         if response.status_code != 200:  # a redirect, which comes here again, or nothing that hands anything out
             return response
+        _ = response.content  # what is cut short is the worker's trouble, here as where it would have read it
         body = self._revise(response)
         return response if body is None else _with_body(request, response, body)
 
