@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from importlib.machinery import ModuleSpec
-    from types import ModuleType
+    from types import FrameType, ModuleType
 
     from ami_fault_site.injector import Injector
 
@@ -43,7 +43,7 @@ class _Watch:
         self.undo: list[Callable[[], None]] = []
         self._waiting: list[ModuleType] = []
         self._standing_down = False
-        self._has_loop = False
+        self._has_loop = self._is_started = False  # by one that is armed as well
         self._renew_lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew_lock)
@@ -104,7 +104,9 @@ class _Watch:
         self._arming = True
         try:
             from ami_fault_site.arming import arm
+            from ami_fault_site.runfolder import TREE
 
+            self._is_started = TREE in os.environ
             self.injector = arm(os.environ)
             if self.injector is not None and self.injector.settings.task_loop:
                 module, _, function = self.injector.settings.task_loop.partition(":")
@@ -136,9 +138,24 @@ class _Watch:
         if undo is not None:
             self.undo.append(undo)
             self._has_loop = True
-        elif named.partition(":")[0] == module.__name__:
+        elif named.partition(":")[0] == module.__name__ and not self._may_lack_it(module, named.partition(":")[2]):
             injector.book("refused", target="")
             _stop([f"AMI_TEST_TASK_LOOP={named!r}: the module has no such function"])
+
+    def _may_lack_it(self, module: "ModuleType", name: str) -> bool:
+        """Whether it is no mistake that a module does not have the loop.
+
+        It may be hooked already. A `__main__` may be at work before all of it is defined, and that of a program which
+        the worker has started is another.
+        """
+        if self._has_loop or module.__name__ != "__main__":
+            return self._has_loop
+        return self._is_started or any(
+            name in frame.f_code.co_names
+            for top in sys._current_frames().values()
+            for frame in _outwards(top)
+            if frame.f_globals is vars(module) and frame.f_code.co_name == "<module>"
+        )
 
     def look_again(self) -> None:
         """Hook the loops whose modules were being imported while we armed, now that a first call is made."""
@@ -147,7 +164,8 @@ class _Watch:
             return
         with self._lock:
             for module in self.loop_modules():
-                if not self._has_loop:  # nor has another thread hooked one meanwhile: a batch would be rolled for twice
+                # Nor has another thread hooked one meanwhile; one that is still being imported comes by itself.
+                if not self._has_loop and not getattr(module.__spec__, "_initializing", False):
                     self._install_loop(module, self.injector)
 
 
@@ -204,6 +222,13 @@ def installed() -> dict[str, str]:
     if _watch is None or _watch.injector is None:
         return {}
     return {seam.value: where for seam, where in _watch.injector.seams.items()}
+
+
+def _outwards(frame: "FrameType | None") -> "Iterator[FrameType]":
+    """Yield a frame, and those that have called it."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def _is_operator() -> bool:

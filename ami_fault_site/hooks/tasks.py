@@ -13,6 +13,7 @@ from ami_fault_site import antenna
 from ami_fault_site.antenna import Delivery
 from ami_fault_site.faults import Call, Decision, Draw, Effect, Phase, Point, Seam, Site
 from ami_fault_site.hooks.patch import install as patch
+from ami_fault_site.hooks.patch import is_hooked
 from ami_fault_site.injector import Injector, say
 from ami_fault_site.witness import rows_of
 
@@ -32,7 +33,7 @@ def install(module: ModuleType, functions: tuple[str, ...], injector: Injector) 
     if hooked and hooked.partition(":")[0] != module.__name__:
         return None
     name = next((name for name in functions if callable(vars(module).get(name))), None)
-    if name is None:
+    if name is None or is_hooked(vars(module)[name]):
         return None
     site = Site.JOB_PASS if name in _WIDER else Site.BATCH
     where = f"{module.__name__}:{name}"

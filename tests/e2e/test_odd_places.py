@@ -176,6 +176,93 @@ def test_a_loop_that_several_threads_find_at_their_first_calls_is_hooked_once(
     assert not workers.run_folder.is_incomplete()
 
 
+CALLS_AS_IT_IS_IMPORTED = """
+import client
+client.poll()
+
+
+def _process_job(batch):
+    return _process_batch(batch)
+
+
+def _process_batch(batch):
+    return len(batch)
+"""
+IS_CALLED_BY_ANOTHER_THREAD_MEANWHILE = """
+import threading
+import client
+
+
+def _process_job(batch):
+    return _process_batch(batch)
+
+
+thread = threading.Thread(target=client.poll)
+thread.start()
+thread.join()
+
+
+def _process_batch(batch):
+    return len(batch)
+"""
+
+
+@pytest.mark.parametrize("module", [CALLS_AS_IT_IS_IMPORTED, IS_CALLED_BY_ANOTHER_THREAD_MEANWHILE])
+@pytest.mark.parametrize("named", ["", "trapdata.cli.worker:_process_batch"])
+def test_a_loop_whose_module_is_still_being_imported_at_the_first_call_is_hooked_once_and_whole(
+    workers: Workers, antenna: Antenna, module: str, named: str
+) -> None:
+    package = workers.folder / "trapdata" / "cli"
+    package.mkdir(parents=True)
+    (package / "worker.py").write_text(module)
+    code = """
+        from trapdata.cli import worker
+
+        for _ in range(3):
+            assert worker._process_job([1]) == 1
+    """
+    settings = {"AMI_TEST_TASK_LOOP": named} if named else {}
+    _, kinds = books_of(workers, code, antenna.url, PYTHONPATH=str(workers.folder), **settings)
+    assert list(kinds.values()) == [sorted(["start", "end", "call", "jobs", *["batch", "batch-end"] * 3])]
+
+
+def test_a_program_that_calls_before_all_of_it_is_defined_and_one_that_it_starts_are_not_stopped(
+    workers: Workers, antenna: Antenna
+) -> None:
+    code = """
+        import subprocess
+        import sys
+        import client
+
+        client.poll()
+
+        def loop(batch):
+            return len(batch)
+
+        client.poll()
+        assert loop([1]) == 1
+        subprocess.run([sys.executable, "-c", "import client; client.poll()"], check=True)
+    """
+    pid, kinds = books_of(workers, code, antenna.url, AMI_TEST_TASK_LOOP="__main__:loop")
+    assert kinds.pop(pid) == sorted(["start", "end", "batch", "batch-end", *["call", "jobs"] * 2])
+    assert list(kinds.values()) == [sorted(["start", "end", "call", "jobs"])]
+
+
+def test_a_program_that_has_no_such_loop_is_stopped_at_its_first_call(workers: Workers, antenna: Antenna) -> None:
+    code = """
+        import client
+
+        def loop(batch):
+            return len(batch)
+
+        client.poll()
+        print("went on")
+    """
+    ended = workers.run(code, **workers.on(SERVICE=antenna.url, AMI_TEST_TASK_LOOP="__main__:lop"))
+    assert (ended.returncode, ended.stdout) == (78, "")
+    assert "AMI_TEST_TASK_LOOP='__main__:lop': the module has no such function" in ended.stderr
+
+
 # Children
 
 
