@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import signal
 from collections.abc import Callable
@@ -347,6 +348,33 @@ def test_a_rule_counts_over_all_processes_and_after_a_restart(tmp_path: Path) ->
         again = Injector(one.settings, one.run, one._ledger)
         assert again.run.counted("rule-0-term-1") == 2
     assert codes == [2, 5, 5, 2]
+
+
+# --- what cannot be done
+
+
+@pytest.mark.parametrize("layer", Layer)
+def test_a_fault_that_breaks_off_a_body_is_withheld_where_there_is_none(tmp_path: Path, layer: Layer) -> None:
+    with service() as stage, hooked(tmp_path, rules=parse_rules("image.get: truncated"), network_layer=layer) as one:
+        hand_out(stage, 1)
+        stage.picture = b""
+        url = f"{stage.url}/api/v2/jobs/1/tasks/"
+        task = requests.post(url, json={"batch_size": 1}, timeout=5).json()["tasks"][0]
+        assert requests.get(task["image_url"], timeout=5).content == b""
+        assert [event.text("why") for event in events(one.run, "fault", "withheld")] == ["the answer has no body"]
+        assert events(one.run, "image")[0].data["struck"] is False
+
+
+def test_a_fault_upon_the_answer_to_an_attempt_is_withheld_where_that_cannot_be_sent_again(tmp_path: Path) -> None:
+    rules = parse_rules("result: reset@after")
+    with service() as stage, hooked(tmp_path, rules=rules, network_layer=Layer.ATTEMPT) as one:
+        body = io.BytesIO(result_body(reply_subject(3)))
+        url = f"{stage.url}/api/v2/jobs/1/result/"
+        assert requests.post(url, data=body, timeout=5).json()["status"] == "accepted"
+        why = [event.text("why") for event in events(one.run, "fault", "withheld")]
+        assert why == ["the body can be sent only once"]
+        (attempt,) = events(one.run, "try")
+        assert (attempt.data["struck"], attempt.number("status")) == (False, 200)
 
 
 # --- what is not the worker's call

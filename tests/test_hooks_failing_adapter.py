@@ -39,8 +39,9 @@ class Striking(requests.Session):
     def get_adapter(self, url: str) -> Any:
         return failing(super().get_adapter(url), self.harm, self._tell)
 
-    def _tell(self, answer: Answer) -> bool:
-        self.told.append(answer)
+    def _tell(self, answer: Answer, unable: str) -> bool:
+        if not unable:
+            self.told.append(answer)
         return self.strikes
 
 
@@ -209,7 +210,7 @@ def test_an_adapter_without_a_wire_is_left_alone() -> None:
     told: list[Answer] = []
     request = requests.Request("GET", "http://127.0.0.1:9/").prepare()
 
-    def tell(answer: Answer) -> bool:
+    def tell(answer: Answer, _unable: str) -> bool:
         told.append(answer)
         return True
 
@@ -242,8 +243,11 @@ def test_attempts_that_reach_nobody_are_no_attempts_at_the_service(tmp_path: Pat
             self.begun += 1
             return None
 
-        def heard(self, _harm: Harm, _answer: Answer) -> bool:
+        def heard(self, _harm: Harm, _answer: Answer, _unable: str) -> bool:
             return True
+
+        def unable(self, _why: str) -> None:
+            """Nobody asks."""
 
         def ended(self, _status: int, _error: BaseException | None) -> None:
             """Nobody asks."""

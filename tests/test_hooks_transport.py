@@ -38,14 +38,19 @@ class Booked:
     strikes: bool = True
     told: list[object] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
 
     def begin(self) -> Harm | None:
         self.told.append("begin")
         return self.harms.pop(0) if self.harms else None
 
-    def heard(self, _harm: Harm, answer: Answer) -> bool:
+    def heard(self, _harm: Harm, answer: Answer, unable: str) -> bool:
         self.answers.append(answer)
+        self.reasons.append(unable)
         return self.strikes
+
+    def unable(self, why: str) -> None:
+        self.reasons.append(why)
 
     def ended(self, status: int, error: BaseException | None) -> None:
         self.told.append(status or type(error).__name__)

@@ -30,10 +30,12 @@ def comes_upon(harm: Harm) -> bool:
     return harm.kind == "trickle" or (harm.effect is not Effect.SLOW and harm.phase is not Phase.BEFORE)
 
 
-def is_possible(harm: Harm, answer: Answer) -> bool:
-    """Whether this harm can take the place of that answer: nothing is cut or trickles where there is no body."""
+def why_not(harm: Harm, answer: Answer) -> str:
+    """Say why this harm cannot take the place of that answer, "" if it can."""
+    if answer.lost is not None:
+        return "the answer was cut short by itself"
     needs_a_body = harm.phase is Phase.DURING or harm.kind == "trickle"
-    return answer.lost is None and bool(answer.raw or not needs_a_body)
+    return "the answer has no body" if needs_a_body and not answer.raw else ""
 
 
 def break_fresh(connection: Any, harm: Harm) -> None:

@@ -93,12 +93,15 @@ class Crossing:
         if self.leads_on and harm is not None and harm.phase is not Phase.BEFORE and harm.kind != "delay":
             self._fail_by(harm)
 
-    def heard(self, answer: Heard) -> bool:
-        """Take what the service answered to a call that is struck as a whole; False lets it through."""
+    def heard(self, answer: Heard, unable: str = "") -> bool:
+        """Take what the service answered to a call that is struck as a whole; False lets it through.
+
+        `unable` is why the harm cannot take its place, if so.
+        """
         strike = self._strike
         if strike is None or answer.status_code in REDIRECT_STATI:
             return False
-        return self._sheltered(lambda: strike.heard(answer), False)
+        return self._sheltered(lambda: strike.heard(answer, unable), False)
 
     def revise(self, response: Response) -> bytes | None:
         """Return the body that the worker shall read, None if it stays as it is."""

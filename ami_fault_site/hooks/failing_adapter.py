@@ -29,8 +29,8 @@ from ami_fault_site.hooks.breaking import (
     break_fresh,
     broken_socket,
     comes_instead,
-    is_possible,
     pretend_verified,
+    why_not,
 )
 from ami_fault_site.hooks.recording import Answer, record, whole
 from ami_fault_site.hooks.transport import striking
@@ -50,8 +50,11 @@ def _own_send(send: Callable[..., Response]) -> Callable[..., Response]:
 # Kept from the start: what is struck must fail, whoever answers in the service's place.
 _send = _own_send(HTTPAdapter.send)
 
-Tell = Callable[[Answer], bool]
-"""Takes what the service really answered; False lets that answer through after all."""
+Tell = Callable[[Answer, str], bool]
+"""Takes what the service really answered, and why the harm cannot take its place, "" if it can.
+
+False lets that answer through after all.
+"""
 
 
 class Adapter(Protocol):
@@ -64,9 +67,8 @@ class Adapter(Protocol):
 def failing(adapter: Any, harm: Harm, tell: Tell) -> HTTPAdapter:
     """Return an adapter for one call that fails as `harm` (NETWORK or SLOW) says, and retries as `adapter` does.
 
-    A harm of phase after or during lets `adapter` make the real call first. `tell` is not called if that fails, or if
-    the answer has no body that could be cut: then the harm is not done. A harm of a connection that goes through a
-    proxy comes out as that of a direct one.
+    A harm of phase after or during lets `adapter` make the real call first. `tell` is not called if that fails: then
+    the harm is not done. A harm of a connection that goes through a proxy comes out as that of a direct one.
     """
     if harm.kind == "delay":
         return _Delaying(adapter, harm)
@@ -125,7 +127,8 @@ class _FailingLate(HTTPAdapter):
         if not isinstance(response.raw, HTTPResponse):
             return response  # some adapter without a wire
         answer = record(response.raw)
-        if is_possible(self._harm, answer) and self._tell(answer):
+        unable = why_not(self._harm, answer)
+        if self._tell(answer, unable) and not unable:
             # Slow is not failed: the real adapter has made its retries.
             retries = Retry(0, read=False) if self._harm.effect is Effect.SLOW else _retries(self._adapter)
             return _Failing(self._harm, retries, answer).send(request, stream=stream, **kwargs)

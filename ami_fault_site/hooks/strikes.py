@@ -41,10 +41,20 @@ class Strike:
         self.is_done = harm.effect is not Effect.SLOW
         return harm
 
-    def heard(self, answer: Heard) -> bool:
-        """Take what the service answered, and say whether that is kept from the worker: not a last delivery."""
+    def unable(self, why: str) -> None:
+        """Book why the harm cannot be done."""
+        self.injector.grant(self.call, self.decision, (), why, call=self.passage.number)
+
+    def heard(self, answer: Heard, unable: str = "") -> bool:
+        """Take what the service answered, and say whether that is kept from the worker: not a last delivery.
+
+        `unable` is why the harm cannot take its place, if so.
+        """
         harm = self.decision.harm
         if harm is None:
+            return False
+        if unable:
+            self.unable(unable)
             return False
         is_lost = harm.effect is not Effect.SLOW
         # What trickles may come too late for a caller that waits no longer.
@@ -84,10 +94,16 @@ class CallAttempts:
         self.last = Strike(self.injector, self.witness, self.passage, call, self.injector.decide(call))
         return self.last.begin()
 
-    def heard(self, _harm: Harm, answer: Heard) -> bool:
-        """Take what the service answered to the attempt."""
+    def heard(self, _harm: Harm, answer: Heard, unable: str) -> bool:
+        """Take what the service answered to the attempt, and why its harm cannot take the answer's place, if so."""
         last = self.last
-        return last is not None and self.injector.sheltered(lambda: last.heard(answer), False)
+        return last is not None and self.injector.sheltered(lambda: last.heard(answer, unable), False)
+
+    def unable(self, why: str) -> None:
+        """Book why the harm of the attempt cannot be done."""
+        last = self.last
+        if last is not None:
+            self.injector.sheltered(lambda: last.unable(why), None)
 
     def ended(self, status: int, error: BaseException | None) -> None:
         """Book how the attempt went."""

@@ -18,8 +18,8 @@ from ami_fault_site.hooks.breaking import (
     broken_socket,
     comes_instead,
     comes_upon,
-    is_possible,
     whole_socket,
+    why_not,
 )
 from ami_fault_site.hooks.patch import install as patch
 from ami_fault_site.hooks.recording import Answer, record
@@ -38,8 +38,14 @@ class Attempts(Protocol):
     def begin(self) -> Harm | None:
         """Say how the attempt that begins now breaks, None if it does not."""
 
-    def heard(self, harm: Harm, answer: Answer) -> bool:
-        """Take what the service really answered, for a harm of phase after or during; False lets it through."""
+    def heard(self, harm: Harm, answer: Answer, unable: str) -> bool:
+        """Take what the service really answered, for a harm of phase after or during; False lets it through.
+
+        `unable` is why the harm cannot take its place, if so.
+        """
+
+    def unable(self, why: str) -> None:
+        """Take why such a harm cannot be done to the attempt that has begun, whatever is answered."""
 
     def ended(self, status: int, error: BaseException | None) -> None:
         """Take how the attempt that began last has ended: the status of the answer's head, or the error."""
@@ -52,7 +58,7 @@ class _Attempt:
         self,
         connection: Any,
         harm: Harm | None,
-        heard: Callable[[Harm, Answer], bool],
+        heard: Callable[[Harm, Answer, str], bool],
         told: Callable[[int, BaseException | None], None],
     ) -> None:
         self.connection, self.harm, self.heard, self.told = connection, harm, heard, told
@@ -151,7 +157,10 @@ class _Hooks:
                 _break(connection, attempt.harm)
             if attempt.harm is not None and comes_upon(attempt.harm):
                 attempt.again = _repeated(wrapped, args, kwargs)
-                if attempt.again is not None and "preload_content" in kwargs:
+                if attempt.again is None:
+                    attempt.harm, unable = None, _here.attempts.unable
+                    self._ask(lambda: unable("the body can be sent only once"), None)
+                elif "preload_content" in kwargs:
                     kwargs = {**kwargs, "preload_content": False}  # the answer shall come as it was sent
             return wrapped(*args, **kwargs)
         except BaseException as error:
@@ -190,7 +199,8 @@ class _Hooks:
         # urllib3 1.26 tells it to the socket only; not every TLS library's socket tells it back.
         timeout = getattr(connection.sock, "gettimeout", lambda: connection.timeout)()
         answer = record(wrapped())
-        strikes = is_possible(harm, answer) and self._ask(lambda: attempt.heard(harm, answer), False)
+        unable = why_not(harm, answer)
+        strikes = self._ask(lambda: attempt.heard(harm, answer, unable), False) and not unable
         if connection.sock is not None:
             connection.sock.close()
         connection.sock = broken_socket(harm, answer) if strikes else whole_socket(answer)

@@ -42,9 +42,13 @@ class Always:
     def begin(self) -> Harm:
         return self.harm
 
-    def heard(self, _harm: Harm, answer: Answer) -> bool:
-        self.heard_of.append(answer)
+    def heard(self, _harm: Harm, answer: Answer, unable: str) -> bool:
+        if not unable:
+            self.heard_of.append(answer)
         return True
+
+    def unable(self, why: str) -> None:
+        raise AssertionError(why)
 
     def ended(self, status: int, error: BaseException | None) -> None:
         assert bool(status) is not isinstance(error, BaseException)
@@ -67,7 +71,7 @@ def _at_the_call(always: Always, _folder: Path) -> Iterator[None]:
         patch.setattr(
             requests.Session,
             "get_adapter",
-            lambda self, url: failing(real(self, url), always.harm, lambda answer: always.heard(always.harm, answer)),
+            lambda self, url: failing(real(self, url), always.harm, lambda *told: always.heard(always.harm, *told)),
         )
         yield
 
