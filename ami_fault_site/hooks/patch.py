@@ -72,11 +72,13 @@ def _find(module: str, qualified_name: str) -> object:
 
 def is_hooked(function: object) -> bool:
     """Say whether a call of this passes a hook, be it through wrappers of others which say what they wrap."""
-    for _ in range(_WRAPPED_AT_MOST):
-        if function is None or type(function) in (Hook, _BoundHook):
-            return function is not None
+    wrappers = 0
+    while type(function) is not Hook and type(function) is not _BoundHook:
         function = getattr(function, "__wrapped__", None)
-    return False
+        wrappers += 1
+        if function is None or wrappers > _WRAPPED_AT_MOST:
+            return False
+    return True
 
 
 def install(owner: object, name: str, wrapper: Wrapper) -> Callable[[], None]:
