@@ -73,7 +73,7 @@ class Incarnation:
         """Keep the tail of the output in its file and return its last ten lines."""
         self._reader.join(2.0)  # a process that left the group may hold the pipe open for ever
         lines = list(self.tail)
-        self._output.write_text("".join(line + "\n" for line in lines), errors="replace")
+        self._output.write_text("".join(line + "\n" for line in lines), "utf-8", "replace")
         return [line for line in lines if line.strip()][-10:]
 
     def is_alive(self) -> bool:

@@ -219,7 +219,7 @@ def _write_once(path: Path, content: bytes) -> bool:
 
 def _agree(settings: Settings, run: RunFolder) -> Settings:
     try:
-        recorded = json.loads((run.path / SETTINGS).read_text())["fingerprint"]
+        recorded = json.loads((run.path / SETTINGS).read_bytes())["fingerprint"]
         seed = int(recorded["AMI_TEST_SEED"])
     except (ValueError, KeyError, TypeError) as error:
         raise SettingsError(

@@ -144,7 +144,7 @@ def names(folders: Sequence[Path]) -> list[str]:
 def _settings(folder: Path) -> tuple[Settings, list[str]]:
     path = folder / "settings.json"
     try:
-        recorded = json.loads(path.read_text())["settings"]
+        recorded = json.loads(path.read_bytes())["settings"]
         return parse({str(name): str(text) for name, text in recorded.items()}), []
     except FileNotFoundError as error:
         raise RunError(f"RUN={str(folder)!r}: not a run folder, it has no settings.json") from error
@@ -160,7 +160,7 @@ def _read_snapshots(folder: Path) -> tuple[dict[int, _Job], list[str]]:
     damage = []
     for path in sorted(folder.glob("*.json"), key=_moment):
         try:
-            parsed = json.loads(path.read_text())
+            parsed = json.loads(path.read_bytes())
             number = int(parsed["id"])
             made = path.stat().st_mtime
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -227,7 +227,7 @@ class JobWatch:
         self._snapshots += 1
         path = self._folder / f"{job}-{stamp}-{self._snapshots:04d}-{why}.json"
         draft = path.with_suffix(".draft")  # whoever judges meanwhile must not find half of it
-        draft.write_text(text)
+        draft.write_text(text, "utf-8")
         draft.replace(path)
 
 

@@ -14,17 +14,22 @@ find_python() {
 }
 
 make_environment() { # make_environment DIRECTORY CHECKOUT EXTRAS
-    if [ ! -x "$1/bin/python" ]; then
+    stamp=$1/.installed-$3
+    clear=--clear
+    if [ -x "$1/bin/python" ]; then
+        clear= # one that was being made when somebody stopped it is only made whole
+    fi
+    if [ -n "$clear" ] || { [ ! -f "$stamp" ] && ! "$1/bin/python" -m pip --version >/dev/null 2>&1; }; then
         python=$(find_python) || return 1
         if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
             echo "error: $python has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2
             return 1
         fi
         echo "making $1 with $("$python" --version)" >&2
-        "$python" -m venv --clear "$1" || return 1
+        # shellcheck disable=SC2086  # nothing, or one word
+        "$python" -m venv $clear "$1" || return 1
     fi
     # Nothing to do if these extras are in and what the package needs has not changed since.
-    stamp=$1/.installed-$3
     if [ ! -f "$stamp" ] || [ -n "$(find "$2/pyproject.toml" -newer "$stamp")" ]; then
         echo "installing ami-fault-site[$3] into $1" >&2
         # Not compiled: Python does that with what is used, which is a small part.

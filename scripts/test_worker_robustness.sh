@@ -7,6 +7,17 @@ set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=$(dirname -- "$here")
 
+case ${1:-} in
+    -h | --help)
+        sed -n -e 1d -e '/^#/!q' -e 's/^# \{0,1\}//p' "$0"
+        exit 0
+        ;;
+    --sandbox) ;;
+    -*)
+        echo "error: there is no option $1; there are --sandbox and --help" >&2
+        exit 2
+        ;;
+esac
 if [ "${1:-}" = --sandbox ]; then
     shift
     # shellcheck source=scripts/environment.sh

@@ -325,6 +325,31 @@ def test_a_closed_stderr_is_nobodys_file(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["outcome"] == "exited"
 
 
+def test_a_run_whose_words_nobody_reads_any_more_goes_on_to_its_end(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ami_fault_site", "run", "--profile", "light", "--until", "exit", "--json", "--"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        done = subprocess.run(
+            [*command, sys.executable, "-c", "import requests"],
+            stdout=subprocess.PIPE, stderr=nobody, text=True, check=False, cwd=tmp_path,
+        )  # fmt: skip
+    assert done.returncode == 4
+    assert json.loads(done.stdout)["outcome"] == "exited"
+
+
+def test_what_an_encoding_has_not_is_told_in_other_letters(tmp_path: Path) -> None:
+    folder = tmp_path / "L\u00fccke"
+    folder.mkdir()
+    environ = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    for words in (["run", "--help"], ["doctor"]):
+        command = [sys.executable, "-m", "ami_fault_site", *words]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, cwd=folder)
+        assert "Traceback" not in done.stderr
+        assert done.stdout.isascii()
+    assert "L\\xfccke" in done.stdout
+
+
 def test_hanging_up_ends_a_run_unless_it_was_told_to_ignore_that(tmp_path: Path) -> None:
     code = "import os, signal, time, requests; os.kill(os.getppid(), signal.SIGHUP); time.sleep(0.5)"
     command = [sys.executable, "-m", "ami_fault_site", "run", "--profile", "light", "--until", "exit"]

@@ -152,3 +152,23 @@ def test_a_missing_venv_module_is_an_error_that_names_the_cure(tmp_path: Path) -
 def test_a_named_python_is_taken_first(tmp_path: Path) -> None:
     fake_python(tmp_path, "exit 1")
     assert environment(tmp_path, "find_python", PYTHON=sys.executable).stdout == f"{sys.executable}\n"
+
+
+def test_an_environment_whose_making_was_stopped_is_made_whole(tmp_path: Path) -> None:
+    half = tmp_path / "half"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", half], check=True)
+    (half / "kept").touch()  # nothing in it is taken away: somebody may have made it so
+    text = f"make_environment {half} {tmp_path} none; {half}/bin/python -m pip --version"
+    done = environment(tmp_path, text, PATH=os.environ["PATH"], PYTHON=sys.executable)
+    assert done.stdout.startswith("pip "), done.stderr
+    assert (half / "kept").exists()
+
+
+def test_the_robustness_script_says_what_it_can_and_names_an_option_that_there_is_not(tmp_path: Path) -> None:
+    script = str(ROOT / "scripts" / "test_worker_robustness.sh")
+    told = subprocess.run([script, "--help"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "--sandbox [PIPELINE]" in told.stdout
+    assert "set -eu" not in told.stdout
+    wrong = subprocess.run([script, "--sandbocks", "a"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == "error: there is no option --sandbocks; there are --sandbox and --help\n"

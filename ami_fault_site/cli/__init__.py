@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -37,6 +39,8 @@ _USAGE_ERRORS = (
 def main(argv: list[str] | None = None) -> int:
     """Carry out a command and return its exit code: 0, 2 for wrong usage, and those of the run (see the README)."""
     _fill_standard_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names and signs that its encoding has not, as stderr does
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(args=argv, prog_name="ami-fault")
     except SystemExit as leaving:

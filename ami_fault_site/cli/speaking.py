@@ -40,10 +40,16 @@ def seconds(option: str, text: str) -> float:
 
 
 def say(text: str) -> None:
-    """Talk to the operator: a line on stderr, without secrets; nowhere if that is closed."""
+    """Talk to the operator: a line on stderr, without secrets; nowhere if that is closed, or nobody reads it."""
     if sys.stderr is None:  # `print` would take stdout instead
         return
-    print(f"ami-fault: {redact(text, (os.environ.get(target.TOKEN, ''),))}", file=sys.stderr)  # noqa: T201
+    try:
+        print(f"ami-fault: {redact(text, (os.environ.get(target.TOKEN, ''),))}", file=sys.stderr)  # noqa: T201
+    except BrokenPipeError:
+        # What it was told by then is enough for whoever has left; the exit code is that of the command.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
 
 
 def refuse(error: Exception, code: int) -> int:

@@ -55,8 +55,8 @@ def to_html(case: Case, report: Report, compared: Mapping[str, Case] | None = No
         version=ami_fault_site.__version__,
         wording=wording,
         plotly=_narrow(get_plotlyjs()),
-        css=(_HERE / "page.css").read_text(),
-        script=(_HERE / "page.js").read_text(),
+        css=(_HERE / "page.css").read_text("utf-8"),
+        script=(_HERE / "page.js").read_text("utf-8"),
         long=_LONG,
     )
     return text.encode(errors="replace")
