@@ -372,6 +372,20 @@ def test_a_summary_that_nobody_can_read_does_not_change_the_exit_code(tmp_path: 
     assert done.stderr.endswith("ami-fault: the report cannot be printed: No space left on device\n")
 
 
+def test_what_the_environment_says_of_another_service_than_the_sandbox_is_told_not_to_be_heeded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMI_TEST_MAX_DELIVER", "1.5")
+    monkeypatch.setenv("AMI_TEST_ACK_WAIT", "10")
+    worker = ("--", sys.executable, "-c", "import requests")
+    assert main(["run", "--sandbox", "--images", "1", "--until", "exit", *worker]) == 4
+    said = [line for line in capsys.readouterr().err.splitlines() if "heeded" in line]
+    assert said == [
+        "ami-fault: AMI_TEST_MAX_DELIVER='1.5' is not heeded: this sandbox's is 2, and --max-deliver sets it"
+    ]
+
+
 def test_a_sandbox_that_dies_ends_the_run(tmp_path: Path) -> None:
     """A child of our own that has gone does not come back; what is out stays out."""
     kill = "import os, signal, requests\n"

@@ -124,7 +124,12 @@ class _Asked:
 
 def _in_sandbox(asked: _Asked) -> int:
     with running(options.sandbox_options(asked.pipelines, asked.sandboxed)) as info:
-        environ = {**SAMPLE_DEFAULTS, **os.environ, **exports(info)}
+        own = exports(info)
+        for name, option in _OF_A_SANDBOX.items():
+            given = os.environ.get(name, own[name])
+            if given != own[name]:
+                say(f"{name}={given!r} is not heeded: this sandbox's is {own[name]}, and {option} sets it")
+        environ = {**SAMPLE_DEFAULTS, **os.environ, **own}
         return _run(replace(asked, environ=environ, sandbox=info))
 
 
@@ -223,7 +228,7 @@ def _supervise(
 
 
 _TOLD_OTHERWISE = (ENABLED, "AMI_TEST_PROFILE", "AMI_TEST_SEED", "AMI_TEST_RUN_DIR", "AMI_TEST_INCARNATION")
-_OF_A_SANDBOX = ("AMI_TEST_ACK_WAIT", "AMI_TEST_MAX_DELIVER")
+_OF_A_SANDBOX = {"AMI_TEST_ACK_WAIT": "--ack-wait", "AMI_TEST_MAX_DELIVER": "--max-deliver"}
 
 
 def _from_environment(asked: _Asked) -> list[str]:
