@@ -39,7 +39,8 @@ _USAGE_ERRORS = (
 def main(argv: list[str] | None = None) -> int:
     """Carry out a command and return its exit code: 0, 2 for wrong usage, and those of the run (see the README)."""
     _fill_standard_streams()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names and signs that its encoding has not, as stderr does
+    # Names and signs that its encoding has not, as stderr does; where odd bytes of names go through, they do.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(args=argv, prog_name="ami-fault")

@@ -165,7 +165,8 @@ class _Watch:
         with self._lock:
             for module in self.loop_modules():
                 # Nor has another thread hooked one meanwhile; one that is still being imported comes by itself.
-                if not self._has_loop and not getattr(module.__spec__, "_initializing", False):
+                spec = getattr(module, "__spec__", None)
+                if not self._has_loop and not getattr(spec, "_initializing", False):
                     self._install_loop(module, self.injector)
 
 
