@@ -563,7 +563,7 @@ def test_a_loader_that_dies_in_the_middle_of_a_batch_turns_the_batch_into_errors
     service.has("1", "9")
     worker = start(num_workers=1, antenna_api_batch_size=1, sample_model_delay=5)
     service.wait_until(lambda: service.requests("GET", "/9.jpg"))
-    time.sleep(1.0)  # the main process has begun its five seconds with the first image by now
+    worker.wait_for("Batch 1: 1 images")  # the main process has begun its five seconds with the first image
     [pid] = worker.loaders()
     os.kill(pid, signal.SIGKILL)
     service.wait_until(service.posts)

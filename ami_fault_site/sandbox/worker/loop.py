@@ -82,6 +82,7 @@ def process_job(pipeline: str, job_id: int, settings: Settings, conduct: Conduct
 def process_batch(batch: Batch, batch_num: int, pipeline: str, model_delay: float) -> list[Answer]:
     """Return an answer for each task of the batch; `model_delay` is in seconds an image."""
     try:
+        logger.info("Batch %d: %d images", batch_num + 1, len(batch["images"]))
         answers = _answers(batch, pipeline, model_delay)
     except Exception as error:
         logger.exception("Batch %d failed during processing: %s", batch_num + 1, error)
