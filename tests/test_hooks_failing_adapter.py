@@ -246,7 +246,7 @@ def test_attempts_that_reach_nobody_are_no_attempts_at_the_service(tmp_path: Pat
         def heard(self, _harm: Harm, _answer: Answer, _unable: str) -> bool:
             return True
 
-        def unable(self, _why: str) -> None:
+        def withhold(self, _why: str) -> None:
             """Nobody asks."""
 
         def ended(self, _status: int, _error: BaseException | None) -> None:

@@ -49,7 +49,7 @@ class Booked:
         self.reasons.append(unable)
         return self.strikes
 
-    def unable(self, why: str) -> None:
+    def withhold(self, why: str) -> None:
         self.reasons.append(why)
 
     def ended(self, status: int, error: BaseException | None) -> None:

@@ -43,7 +43,7 @@ class _Watch:
         self.undo: list[Callable[[], None]] = []
         self._waiting: list[ModuleType] = []
         self._standing_down = False
-        self._has_loop = self._is_started = False  # by one that is armed as well
+        self._has_loop = self._is_descendant = False  # of a process that is armed as well
         self._renew_lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew_lock)
@@ -106,7 +106,7 @@ class _Watch:
             from ami_fault_site.arming import arm
             from ami_fault_site.runfolder import TREE
 
-            self._is_started = TREE in os.environ
+            self._is_descendant = TREE in os.environ
             self.injector = arm(os.environ)
             if self.injector is not None and self.injector.settings.task_loop:
                 module, _, function = self.injector.settings.task_loop.partition(":")
@@ -150,7 +150,7 @@ class _Watch:
         """
         if self._has_loop or module.__name__ != "__main__":
             return self._has_loop
-        return self._is_started or any(
+        return self._is_descendant or any(
             name in frame.f_code.co_names
             for top in sys._current_frames().values()
             for frame in _outwards(top)

@@ -41,7 +41,7 @@ class Strike:
         self.is_done = harm.effect is not Effect.SLOW
         return harm
 
-    def unable(self, why: str) -> None:
+    def withhold(self, why: str) -> None:
         """Book why the harm cannot be done."""
         self.injector.grant(self.call, self.decision, (), why, call=self.passage.number)
 
@@ -54,7 +54,7 @@ class Strike:
         if harm is None:
             return False
         if unable:
-            self.unable(unable)
+            self.withhold(unable)
             return False
         is_lost = harm.effect is not Effect.SLOW
         # What trickles may come too late for a caller that waits no longer.
@@ -99,11 +99,11 @@ class CallAttempts:
         last = self.last
         return last is not None and self.injector.sheltered(lambda: last.heard(answer, unable), False)
 
-    def unable(self, why: str) -> None:
+    def withhold(self, why: str) -> None:
         """Book why the harm of the attempt cannot be done."""
         last = self.last
         if last is not None:
-            self.injector.sheltered(lambda: last.unable(why), None)
+            self.injector.sheltered(lambda: last.withhold(why), None)
 
     def ended(self, status: int, error: BaseException | None) -> None:
         """Book how the attempt went."""

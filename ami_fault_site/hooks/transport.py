@@ -44,7 +44,7 @@ class Attempts(Protocol):
         `unable` is why the harm cannot take its place, if so.
         """
 
-    def unable(self, why: str) -> None:
+    def withhold(self, why: str) -> None:
         """Take why such a harm cannot be done to the attempt that has begun, whatever is answered."""
 
     def ended(self, status: int, error: BaseException | None) -> None:
@@ -158,8 +158,8 @@ class _Hooks:
             if attempt.harm is not None and comes_upon(attempt.harm):
                 attempt.again = _repeated(wrapped, args, kwargs)
                 if attempt.again is None:
-                    attempt.harm, unable = None, _here.attempts.unable
-                    self._ask(lambda: unable("the body can be sent only once"), None)
+                    attempt.harm, withhold = None, _here.attempts.withhold
+                    self._ask(lambda: withhold("the body can be sent only once"), None)
                 elif "preload_content" in kwargs:
                     kwargs = {**kwargs, "preload_content": False}  # the answer shall come as it was sent
             return wrapped(*args, **kwargs)

@@ -47,7 +47,7 @@ class Always:
             self.heard_of.append(answer)
         return True
 
-    def unable(self, why: str) -> None:
+    def withhold(self, why: str) -> None:
         raise AssertionError(why)
 
     def ended(self, status: int, error: BaseException | None) -> None:
